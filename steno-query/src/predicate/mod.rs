@@ -6,6 +6,8 @@
 
 mod eval;
 mod fields;
+#[cfg(test)]
+mod tests;
 mod time_set;
 
 pub use fields::Fields;

@@ -84,6 +84,12 @@ impl TimeSet {
         open.into_iter().chain(closed)
     }
 
+    /// The moments at which membership changes.
+    #[cfg(test)]
+    pub(super) fn changes(&self) -> &[TimestampNs] {
+        &self.changes
+    }
+
     /// The moments that do not belong to it.
     #[must_use]
     pub fn complement(mut self) -> Self {

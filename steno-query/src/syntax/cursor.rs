@@ -6,6 +6,7 @@ use super::{
     MAX_ERRORS,
     error::{Fault, QueryError, QueryErrors},
     lexer::{self, Kind, Token},
+    render::is_acted_upon,
     vocabulary,
 };
 
@@ -203,9 +204,16 @@ impl<'a> Cursor<'a> {
 
 /// Text of the query as a message repeats it: not all of a long one, and nothing that a terminal would act upon.
 pub(super) fn quoted(text: &str) -> String {
-    let mut out: String = text.chars().take(MAX_QUOTED_CHARS).collect::<String>().escape_debug().collect();
-    if text.chars().nth(MAX_QUOTED_CHARS).is_some() {
-        out.push('…');
+    let mut out = String::new();
+    for (i, c) in text.chars().enumerate() {
+        match c {
+            _ if i == MAX_QUOTED_CHARS => {
+                out.push('…');
+                break;
+            }
+            c if is_acted_upon(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
     }
     out
 }

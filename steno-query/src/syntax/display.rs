@@ -1,9 +1,6 @@
 //! How a query is written, so that it parses back to an equal one.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{fmt, net::IpAddr};
 
 use steno_core::packet::ip_protocol;
 
@@ -141,9 +138,6 @@ fn write_addresses(f: &mut fmt::Formatter<'_>, side: Side, ranges: &[AddrRange])
         if range.prefix_bits().is_some() {
             return write!(f, "net {range}");
         }
-        if let Some(mask) = mask_of(range) {
-            return write!(f, "net {} mask {mask}", range.low());
-        }
     }
     write_list(f, "host", ranges)
 }
@@ -171,15 +165,6 @@ fn write_list(f: &mut fmt::Formatter<'_>, kind: &str, items: &[impl fmt::Display
         write!(f, "{}{item}", if i == 0 { "" } else { ", " })?;
     }
     f.write_str("}")
-}
-
-/// The mask with which `net LOW mask MASK` means this range, if there is one that reads back.
-fn mask_of(range: &AddrRange) -> Option<IpAddr> {
-    let mask = match *range {
-        AddrRange::V4 { low, high } => IpAddr::V4(Ipv4Addr::from(!(low.to_bits() ^ high.to_bits()))),
-        AddrRange::V6 { low, high } => IpAddr::V6(Ipv6Addr::from(!(low.to_bits() ^ high.to_bits()))),
-    };
-    (!is_mapped(mask) && AddrRange::masked(range.low(), mask) == Some(*range)).then_some(mask)
 }
 
 /// Whether an end of an IPv6 range is an IPv4-mapped address. Alone such an address is read as IPv4, as 1.0.1 does; in a

@@ -5,9 +5,7 @@
 //! would swallow the next one. So it takes `host10.0.0.1or(tcpandport80)`, and every query that it takes must mean the
 //! same here.
 
-use std::net::IpAddr;
-
-use super::{time, vocabulary};
+use super::{time, value, vocabulary};
 
 /// The keywords of 1.0.1 that are letters. None is the beginning of another.
 const KEYWORDS: &[&str] = &[
@@ -47,19 +45,19 @@ fn parts(word: &str) -> Option<Vec<&str>> {
 /// The length of the value at the start of `rest`, if 1.0.1 can read it: a run of digits, `a` to `f` and the marks of
 /// times and addresses, ended by the unit of a duration.
 fn run_len(rest: &str) -> Option<usize> {
-    let run =
+    let len =
         rest.find(|c| !matches!(c, '0'..='9' | 'a'..='f' | ':' | '.' | '-' | '+' | 'T' | 'Z')).unwrap_or(rest.len());
-    let (value, after) = rest.split_at_checked(run)?;
+    let (run, after) = rest.split_at_checked(len)?;
     if after.starts_with(['h', 'm']) {
-        let is_duration = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-        return is_duration.then_some(run + 1);
+        let is_duration = !run.is_empty() && run.bytes().all(|b| b.is_ascii_digit());
+        return is_duration.then_some(len + 1);
     }
-    let readable = if value.contains(['-', '+', 'T', 'Z']) {
-        time::moment(value).is_some()
-    } else if value.contains([':', '.']) {
-        value.parse::<IpAddr>().is_ok()
+    let readable = if run.contains(['-', '+', 'T', 'Z']) {
+        time::moment(run).is_some()
+    } else if run.contains([':', '.']) {
+        value::address(run).is_some()
     } else {
-        !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit())
+        !run.is_empty() && run.bytes().all(|b| b.is_ascii_digit())
     };
-    readable.then_some(run)
+    readable.then_some(len)
 }

@@ -5,6 +5,8 @@
 //! knows packets or files; what a tree is true of is [`crate::predicate`]. The language itself is described once, in
 //! `docs/QUERY.md` ([`REFERENCE`]).
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod ast;
 mod cursor;
 mod display;
@@ -15,6 +17,8 @@ mod parser;
 mod primitive;
 mod render;
 mod services;
+#[cfg(test)]
+mod tests;
 mod time;
 mod value;
 mod vocabulary;

@@ -168,7 +168,7 @@ impl Parser<'_> {
                             read = group.take(read);
                         }
                         None => {
-                            let Noted = self.at.unexpected("no more than was opened");
+                            let Noted = self.at.unexpected("`and`, `or` or the end: no `(` is open");
                         }
                     }
                     self.at.advance();

@@ -234,7 +234,7 @@ impl Parser<'_> {
         let span = self.at.span();
         let what = format!("`{word}`");
         if matches!(word, "inner" | "outer") {
-            let Noted = self.at.fail(span, Fault::NotSupportedYet { what }, "primitives of the outermost headers only");
+            let Noted = self.at.fail(span, Fault::NotSupportedYet { what }, "");
             self.at.advance();
             return self.primitive();
         }

@@ -52,16 +52,13 @@ fn one(text: &str, error: &QueryError, f: &mut fmt::Formatter<'_>) -> fmt::Resul
 
 /// What was expected, and what may have been meant.
 fn label(error: &QueryError) -> String {
-    let meant = match error.suggestions.as_slice() {
-        [] => return error.expected.clone(),
-        [one] => format!("`{one}`"),
-        [first @ .., last] => {
-            let first: Vec<String> = first.iter().map(|word| format!("`{word}`")).collect();
-            format!("{} or `{last}`", first.join(", "))
-        }
-    };
-    let separator = if error.expected.is_empty() { "" } else { "; " };
-    format!("{}{separator}did you mean {meant}?", error.expected)
+    let expected = (!error.expected.is_empty()).then(|| format!("expected {}", error.expected));
+    let quoted: Vec<String> = error.suggestions.iter().map(|word| format!("`{word}`")).collect();
+    let meant = quoted.split_last().map(|(last, others)| match others {
+        [] => format!("did you mean {last}?"),
+        _ => format!("did you mean {} or {last}?", others.join(", ")),
+    });
+    expected.into_iter().chain(meant).collect::<Vec<_>>().join("; ")
 }
 
 /// The part of a line that is shown, and where the mark goes under it.
@@ -113,8 +110,7 @@ fn excerpt(line: &str, span: std::ops::Range<usize>) -> Excerpt {
 fn visible(c: char) -> (char, usize) {
     match c {
         '\t' => (' ', 1),
-        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => ('\u{fffd}', 1),
-        c if c.is_control() => ('\u{fffd}', 1),
+        c if is_acted_upon(c) => ('\u{fffd}', 1),
         // Combining marks of the common blocks lie over the character before.
         '\u{0300}'..='\u{036f}' | '\u{1ab0}'..='\u{1aff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}' => (c, 0),
         // East Asian wide and full-width characters, and emoji (Unicode Standard Annex 11, by block).
@@ -130,4 +126,11 @@ fn visible(c: char) -> (char, usize) {
         | '\u{20000}'..='\u{3fffd}' => (c, 2),
         c => (c, 1),
     }
+}
+
+/// Whether a terminal acts upon a character rather than showing it: control characters, line separators, marks that
+/// change the direction of text, and what takes no column at all.
+pub(super) fn is_acted_upon(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

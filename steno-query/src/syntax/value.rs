@@ -21,7 +21,20 @@ const A_PORT: &str = "a port, 0 to 65535, or a service name";
 
 /// An address. An IPv4-mapped IPv6 address is the IPv4 address, as in 1.0.1.
 pub(super) fn address(text: &str) -> Option<IpAddr> {
-    text.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+    written_address(text).map(|address| address.to_canonical())
+}
+
+/// An address of the family that it is written in. The groups of an IPv6 address may have any number of leading zeros,
+/// as Go's `net.ParseIP` of 1.0.1 has it.
+fn written_address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().or_else(|| {
+        let group = |group: &str| match group.len().checked_sub(4).map(|zeros| group.split_at_checked(zeros)) {
+            Some(Some((zeros, group))) if zeros.bytes().all(|b| b == b'0') => group.to_owned(),
+            _ => group.to_owned(),
+        };
+        let groups: Vec<String> = text.split(':').map(group).collect();
+        (groups.len() > 1).then(|| groups.join(":").parse().ok()).flatten()
+    })
 }
 
 /// A number, decimal (leading zeros do not make it octal, as in 1.0.1) or hexadecimal after `0x`. One that does not fit
@@ -102,7 +115,7 @@ impl Parser<'_> {
     /// address stays what it is, so that every range can be written.
     fn address_item(&mut self) -> Parsed<AddrRange> {
         if let Some((low, high)) = self.at.word().and_then(|word| word.split_once('-'))
-            && let (Ok(low), Ok(high)) = (low.parse(), high.parse())
+            && let (Some(low), Some(high)) = (written_address(low), written_address(high))
         {
             let span = self.at.span();
             self.at.advance();
@@ -151,7 +164,7 @@ impl Parser<'_> {
     fn prefix(&mut self, address: IpAddr) -> Parsed<AddrRange> {
         self.at.advance();
         let max = if address.is_ipv4() { 32 } else { 128 };
-        if let Some(mask) = self.at.word().filter(|word| word.parse::<IpAddr>().is_ok()) {
+        if let Some(mask) = self.at.word().filter(|word| written_address(word).is_some()) {
             let expected = format!("a prefix length, 0 to {max}");
             return Err(self.at.unexpected_but(expected, vec![format!("net {address} mask {mask}")]));
         }
