@@ -105,6 +105,20 @@ error: unexpected `)`
   |     ^ expected `and`, `or` or the end: no `(` is open",
         ),
         (
+            "tcp and ) or udp",
+            r"
+error: unexpected `)`
+  | tcp and ) or udp
+  |         ^ expected a primitive",
+        ),
+        (
+            "host 10.0.0.1 or tcp or 10.0.0.2",
+            r"
+error: unexpected `10.0.0.2`
+  | host 10.0.0.1 or tcp or 10.0.0.2
+  |                         ^^^^^^^^ expected a primitive; did you mean `host 10.0.0.2`?",
+        ),
+        (
             "(tcp and (udp or prot 5)",
             r"
 error: unclosed `(`
