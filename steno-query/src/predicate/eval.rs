@@ -1,8 +1,9 @@
 //! The evaluation of a whole expression.
 //!
-//! A query is a chain of operators that nests to the left as deep as it is long, so evaluation walks down the left operand
-//! in a loop and recurses only into the right one, whose depth the parser bounds
-//! ([`MAX_NESTING`](crate::syntax::MAX_NESTING)). `not` is carried down as a sign: under it `and` and `or` change places.
+//! A query is a chain of operators that nests to the left as deep as it is long, so evaluation walks down the left
+//! operand in a loop and recurses only into the right one, whose depth the parser bounds
+//! ([`MAX_NESTING`](crate::syntax::MAX_NESTING)). `not` is carried down as a sign: under it `and` and `or` change
+//! places.
 
 use steno_core::TimestampNs;
 

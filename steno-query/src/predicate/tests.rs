@@ -12,8 +12,10 @@ use crate::{
     syntax::{Expr, Primitive, TimeSpan, arbitrary},
 };
 
-/// The fields of some packet, with its tags apart as [`Fields`] borrows them.
-fn packet() -> impl Strategy<Value = (Network, Option<u8>, Option<(u16, u16)>, Vec<Tag>)> {
+/// The fields of a packet, with its tags apart as [`Fields`] borrows them.
+type Packet = (Network, Option<u8>, Option<(u16, u16)>, Vec<Tag>);
+
+fn packet() -> impl Strategy<Value = Packet> {
     let network = prop_oneof![
         1 => option::of(select(vec![0x0800_u16, 0x0806, 0x86dd, 0x8847, 5])).prop_map(|ether_type| Network::None { ether_type }),
         4 => (arbitrary::v4(), arbitrary::v4()).prop_map(|(src, dst)| Network::V4 { src, dst }),

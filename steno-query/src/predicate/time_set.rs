@@ -6,8 +6,8 @@ use steno_core::TimestampNs;
 
 use crate::syntax::TimeSpan;
 
-/// A set of moments, as the sorted moments at which it begins or stops to hold. The empty set and the set of all moments
-/// take no memory.
+/// A set of moments, as the sorted moments at which it begins or stops to hold. The empty set and the set of all
+/// moments take no memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimeSet {
     /// Whether [`TimestampNs::MIN`] belongs to it.

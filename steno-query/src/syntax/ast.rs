@@ -275,8 +275,8 @@ impl TimeSpan {
     /// No moment.
     pub const NONE: Self = Self { from: None, until: Some(TimestampNs::MIN) };
 
-    /// From `from`, included, to `until`, not included, in the one form that the parser makes: a start at the epoch is no
-    /// bound, a span that ends before it starts is [`TimeSpan::NONE`].
+    /// From `from`, included, to `until`, not included, in the one form that the parser makes: a start at the epoch is
+    /// no bound, a span that ends before it starts is [`TimeSpan::NONE`].
     pub fn new(from: Option<TimestampNs>, until: Option<TimestampNs>) -> Self {
         match (from.filter(|&f| f > TimestampNs::MIN), until) {
             (Some(f), Some(u)) if f > u => Self::NONE,

@@ -167,8 +167,8 @@ fn write_list(f: &mut fmt::Formatter<'_>, kind: &str, items: &[impl fmt::Display
     f.write_str("}")
 }
 
-/// Whether an end of an IPv6 range is an IPv4-mapped address. Alone such an address is read as IPv4, as 1.0.1 does; in a
-/// range it stays as it is written.
+/// Whether an end of an IPv6 range is an IPv4-mapped address. Alone such an address is read as IPv4, as 1.0.1 does; in
+/// a range it stays as it is written.
 fn has_mapped_end(range: &AddrRange) -> bool {
     is_mapped(range.low()) || is_mapped(range.high())
 }

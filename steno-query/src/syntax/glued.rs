@@ -1,9 +1,9 @@
 //! Words that are written together.
 //!
-//! The lexer of stenographer 1.0.1 (`query/parser.y`) looks for a keyword at the start of what is left, then for a run of
-//! the characters of an address, a time, a duration or a number; a blank between two tokens is needed only where the run
-//! would swallow the next one. So it takes `host10.0.0.1or(tcpandport80)`, and every query that it takes must mean the
-//! same here.
+//! The lexer of stenographer 1.0.1 (`query/parser.y`) looks for a keyword at the start of what is left, then for a run
+//! of the characters of an address, a time, a duration or a number; a blank between two tokens is needed only where the
+//! run would swallow the next one. So it takes `host10.0.0.1or(tcpandport80)`, and every query that it takes must mean
+//! the same here.
 
 use super::{time, value, vocabulary};
 
@@ -13,8 +13,8 @@ const KEYWORDS: &[&str] = &[
     "vlan",
 ];
 
-/// The parts that 1.0.1 reads a word as, or the word alone: where it is a word of this language, where 1.0.1 cannot read
-/// it to the end, and where no part is a keyword.
+/// The parts that 1.0.1 reads a word as, or the word alone: where it is a word of this language, where 1.0.1 cannot
+/// read it to the end, and where no part is a keyword.
 pub(super) fn split(word: &str) -> Vec<&str> {
     if !vocabulary::is_known(word)
         && let Some(parts) = parts(word)

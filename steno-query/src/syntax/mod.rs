@@ -1,9 +1,9 @@
 //! The query language: from text to [`Query`] and back (step 7 of the data flow).
 //!
-//! `lexer` cuts the text into words with their places, `parser` builds the tree of `ast` out of them and goes on after an
-//! error, `display` writes a tree so that it parses back to itself, `render` shows errors under the text. Nothing here
-//! knows packets or files; what a tree is true of is [`crate::predicate`]. The language itself is described once, in
-//! `docs/QUERY.md` ([`REFERENCE`]).
+//! `lexer` cuts the text into words with their places, `parser` builds the tree of `ast` out of them and goes on after
+//! an error, `display` writes a tree so that it parses back to itself, `render` shows errors under the text. Nothing
+//! here knows packets or files; what a tree is true of is [`crate::predicate`]. The language itself is described once,
+//! in `docs/QUERY.md` ([`REFERENCE`]).
 
 #[cfg(test)]
 pub(crate) mod arbitrary;

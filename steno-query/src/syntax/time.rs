@@ -10,9 +10,9 @@ const NS_PER_SEC: i128 = 1_000_000_000;
 
 /// An RFC 3339 time in nanoseconds since the epoch, which may lie outside of what [`TimestampNs`] can say.
 ///
-/// It takes what Go's `time.Parse(time.RFC3339, ..)` takes, as that is what 1.0.1 takes: besides the RFC, an hour of one
-/// digit, any number of decimals (those past the ninth are cut off) and any two-digit numbers as the zone's offset. It
-/// also takes the lower-case `t` and `z` of RFC 3339 section 5.6.
+/// It takes what Go's `time.Parse(time.RFC3339, ..)` takes, as that is what 1.0.1 takes: besides the RFC, an hour of
+/// one digit, any number of decimals (those past the ninth are cut off) and any two-digit numbers as the zone's offset.
+/// It also takes the lower-case `t` and `z` of RFC 3339 section 5.6.
 pub(super) fn moment(text: &str) -> Option<i128> {
     let (year, rest) = digits(text, 4)?;
     let (month, rest) = digits(rest.strip_prefix('-')?, 2)?;

@@ -263,7 +263,8 @@ impl Parser<'_> {
         }
     }
 
-    /// `in {..}`, if that is what comes: every item, sorted, overlaps joined. All items are read even where some are bad.
+    /// `in {..}`, if that is what comes: every item, sorted, overlaps joined. All items are read even where some are
+    /// bad.
     fn list<R: Listed>(&mut self, item: impl Fn(&mut Self) -> Parsed<R>) -> Parsed<Option<Vec<R>>> {
         if !self.at.take_word("in") {
             return Ok(None);

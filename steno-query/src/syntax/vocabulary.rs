@@ -84,7 +84,8 @@ const MAX_SUGGESTIONS: usize = 3;
 /// No word of the language is longer, and nothing far longer is near one.
 const MAX_WORD_CHARS: usize = 24;
 
-/// The candidates nearest to a word by edit distance without regard to case, in their own order; none where all are far.
+/// The candidates nearest to a word by edit distance without regard to case, in their own order; none where all are
+/// far.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let word: Vec<char> = word.chars().take(MAX_WORD_CHARS + 1).flat_map(char::to_lowercase).collect();
     let reach = match word.len() {

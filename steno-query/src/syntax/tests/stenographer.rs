@@ -1,8 +1,8 @@
 //! That what stenographer 1.0.1 accepts means here what it meant there.
 //!
-//! A model of its lexer and grammar (`query/parser.y`), written from those and apart from the parser under test, says what
-//! a text means. It is silent on a text at which 1.0.1's lexer gives up: that lexer then reports the *end* of the text, so
-//! that 1.0.1 answers `tcp | port 80` as `tcp`. Here such a text is an error.
+//! A model of its lexer and grammar (`query/parser.y`), written from those and apart from the parser under test, says
+//! what a text means. It is silent on a text at which 1.0.1's lexer gives up: that lexer then reports the *end* of the
+//! text, so that 1.0.1 answers `tcp | port 80` as `tcp`. Here such a text is an error.
 
 use std::{fs, net::IpAddr};
 
