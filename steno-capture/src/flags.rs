@@ -52,9 +52,9 @@ pub enum Seccomp {
 
 /// Captures packets from an interface into packet files, with an index beside each.
 ///
-/// Runs until SIGTERM or SIGINT, then writes, indexes and publishes what the ring still holds.
+/// A flag that is given twice counts as it was given last. Runs until SIGTERM or SIGINT, then writes, indexes and publishes what the ring still holds.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "stenotype", version, rename_all = "snake_case", disable_help_flag = true)]
+#[command(name = "stenotype", version, rename_all = "snake_case", disable_help_flag = true, args_override_self = true)]
 pub struct Flags {
     /// Log more; may be given several times
     #[arg(short = 'v', action = ArgAction::Count)]
@@ -66,7 +66,7 @@ pub struct Flags {
     #[arg(long, value_name = "IFACE", default_value = "eth0")]
     pub iface: String,
     /// Directory that holds PKT<i> and IDX<i>, which are created where they are missing
-    #[arg(long, value_name = "DIR", default_value = "")]
+    #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
     /// Stop after this many packets; -1: never
     #[arg(long, value_name = "NUM", default_value_t = -1, allow_negative_numbers = true)]

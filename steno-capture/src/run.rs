@@ -62,9 +62,6 @@ fn refuse(flags: &Flags) -> Result<()> {
     if flags.index_format == IndexFormat::Leveldb {
         bail!("--index_format=leveldb is not supported yet: use --index_format=native");
     }
-    if flags.dir.as_os_str().is_empty() {
-        bail!("no directory for the files: give one with --dir=DIR");
-    }
     info!("--seccomp={:?} is not in force in this version", flags.seccomp);
     if !flags.no_watchdogs {
         info!("no watchdog runs in this version; a quiet link is no fault");
