@@ -61,7 +61,7 @@ pub enum CommandError {
     #[error("{0}")]
     Program(String),
     /// The demo did not come to its end.
-    #[error("failed to {0}")]
+    #[error(transparent)]
     Demo(#[from] DemoError),
     /// Signals cannot be handled.
     #[error("cannot handle signals")]
@@ -82,6 +82,7 @@ impl CommandError {
     pub fn report(&self) -> String {
         match self {
             Self::Query(errors) => errors.to_string(),
+            Self::Demo(error) => format!("error: failed to {}", chain(error)),
             error => format!("error: {}", chain(error)),
         }
     }
