@@ -21,7 +21,7 @@ use super::{
     output::{Output, Reader},
     store_dir,
 };
-use crate::{args::ExportArgs, exit::Exit};
+use crate::{args::ExportArgs, exit::Exit, print::count};
 
 /// Writes the capture file. A damaged block is named and left out, and the exit status tells that something is missing.
 pub(super) fn export(args: &ExportArgs, interrupted: &AtomicBool) -> Result<Exit, CommandError> {
@@ -31,13 +31,14 @@ pub(super) fn export(args: &ExportArgs, interrupted: &AtomicBool) -> Result<Exit
     let read = |source| CommandError::Read { path: segment.packets.clone(), source };
     let file = File::open(&segment.packets).map_err(read)?;
     let file_bytes = file.metadata().map_err(read)?.len();
-    let block_bytes = facts.block_bytes.max(BLOCK_BYTES);
+    let block_bytes = if facts.block_bytes == 0 { BLOCK_BYTES } else { facts.block_bytes };
     let mut export = Export::new(args, &facts)?;
-    let mut block = vec![0; block_bytes as usize];
+    // Not more than there is, whatever an index says of its blocks.
+    let mut block = vec![0; usize::try_from(file_bytes.min(u64::from(block_bytes))).unwrap_or_default()];
     let mut offset_bytes = 0;
     while offset_bytes < file_bytes {
         if interrupted.load(Ordering::Relaxed) {
-            eprintln!("interrupted after {} packets", export.packets);
+            eprintln!("interrupted after {}", count(export.packets, "packet"));
             return Ok(Exit::Interrupted);
         }
         let there = usize::try_from(file_bytes - offset_bytes).unwrap_or(usize::MAX).min(block.len());
@@ -52,9 +53,9 @@ pub(super) fn export(args: &ExportArgs, interrupted: &AtomicBool) -> Result<Exit
         }
         offset_bytes += u64::from(block_bytes);
     }
-    eprintln!("{}: {} packets exported", segment.name, export.packets);
+    eprintln!("{}: {} exported", segment.name, count(export.packets, "packet"));
     if export.damaged_blocks > 0 {
-        eprintln!("{} blocks are damaged: the packets behind the damage are missing", export.damaged_blocks);
+        eprintln!("{} damaged: the packets behind the damage are missing", count(export.damaged_blocks, "block"));
         return Ok(Exit::Incomplete);
     }
     Ok(Exit::Done)

@@ -15,7 +15,7 @@ use super::{CommandError, store_dir};
 use crate::{
     args::FlowsArgs,
     exit::Exit,
-    print::{flows_as_csv, flows_as_json, flows_as_table},
+    print::{count, flows_as_csv, flows_as_json, flows_as_table},
 };
 
 /// Lists them, then prints the receipt.
@@ -31,7 +31,7 @@ pub(super) fn flows(args: &FlowsArgs, interrupted: &Arc<AtomicBool>) -> Result<E
         _ => flows_as_table(&flows, &mut out),
     };
     let printed = printed.and_then(|()| out.flush());
-    eprintln!("{} flows", flows.len());
+    eprintln!("{}", count(flows.len() as u64, "flow"));
     eprintln!("{}", flows.receipt());
     match printed {
         _ if interrupted.load(Ordering::Relaxed) => Ok(Exit::Interrupted),

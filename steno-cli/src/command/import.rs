@@ -7,6 +7,7 @@ use crate::{
     command::{CommandError, chain, store_dir},
     exit::Exit,
     import::{ImportError, Imported, import_file},
+    print::count,
 };
 use steno_query::rfc3339;
 
@@ -37,23 +38,18 @@ pub(super) fn import(args: &ImportArgs, interrupted: &AtomicBool) -> Result<Exit
 fn report(file: &Path, imported: &Imported) {
     let file = file.display();
     match (imported.time_range, imported.segments.as_slice()) {
-        (Some((first, last)), [segment]) => eprintln!(
-            "{file}: {} packets imported into segment {segment}, {} to {}",
-            imported.packets,
-            rfc3339(first),
-            rfc3339(last)
-        ),
-        (Some((first, last)), segments) => eprintln!(
-            "{file}: {} packets imported into {} segments, {} to {}",
-            imported.packets,
-            segments.len(),
-            rfc3339(first),
-            rfc3339(last)
-        ),
+        (Some((first, last)), segments) => {
+            let into = match segments {
+                [segment] => format!("segment {segment}"),
+                several => count(several.len() as u64, "segment"),
+            };
+            let packets = count(imported.packets, "packet");
+            eprintln!("{file}: {packets} imported into {into}, {} to {}", rfc3339(first), rfc3339(last));
+        }
         (None, _) => eprintln!("{file}: no packets in it, nothing to import"),
     }
     if imported.skipped.packets() > 0 {
-        eprintln!("{file}: {} packets skipped: {}", imported.skipped.packets(), imported.skipped);
+        eprintln!("{file}: {} skipped: {}", count(imported.skipped.packets(), "packet"), imported.skipped);
     }
     if let Some(oddity) = &imported.oddity {
         eprintln!("{file}: {oddity}");

@@ -9,7 +9,7 @@ use steno_index::{Report, verify_segment};
 use steno_query::Store;
 
 use super::{CommandError, store_dir};
-use crate::{args::VerifyArgs, exit::Exit};
+use crate::{args::VerifyArgs, exit::Exit, print::count};
 
 /// Checks, and changes nothing.
 pub(super) fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> Result<Exit, CommandError> {
@@ -21,7 +21,7 @@ pub(super) fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> Result<Exit
     let mut found = Findings::default();
     for segment in catalogue.segments() {
         if interrupted.load(Ordering::Relaxed) {
-            eprintln!("interrupted after {} of {} segments", found.segments, catalogue.segments().len());
+            eprintln!("interrupted after {} of {}", count(found.segments, "segment"), catalogue.segments().len());
             return Ok(Exit::Interrupted);
         }
         let report = verify_segment(&segment.packet_file(), &segment.index_file());
@@ -37,7 +37,7 @@ pub(super) fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> Result<Exit
         found.lines.push(format!("{}: not sealed: being written, or left by a crash; not checked", file.name));
     }
     let _ = found.print()?;
-    eprintln!("{} segments checked, {} findings", found.segments, found.findings);
+    eprintln!("{} checked, {}", count(found.segments, "segment"), count(found.findings, "finding"));
     Ok(if found.findings == 0 { Exit::Done } else { Exit::Failed })
 }
 

@@ -11,7 +11,7 @@ use steno_core::{SegmentId, TimestampNs};
 use super::{
     ImportError, Skipped,
     reader::{CaptureReader, ETHERNET, Packet, ReadError, Record},
-    segments::{Segments, Stored},
+    segments::{Limits, Segments, Stored},
 };
 
 /// What became of a capture file.
@@ -53,7 +53,7 @@ pub fn import_file(file: &Path, store: &Path, interrupted: &AtomicBool) -> Resul
     }
     let mut reader = CaptureReader::open(opened)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let mut segments = Segments::new(store, &name);
+    let mut segments = Segments::new(store, &name, Limits::default());
     let mut imported = Imported::default();
     loop {
         if interrupted.load(Ordering::Relaxed) {

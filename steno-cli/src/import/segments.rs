@@ -16,10 +16,19 @@ use steno_index::{Damage, Facts, IndexError, Log, note_block, seal, segment::Seg
 
 use super::{ImportError, reader::Packet};
 
-/// A segment is closed at this size, well below the 4 GiB that positions reach, or when its log has grown to this: what
-/// bounds the memory of an import.
-const SEGMENT_BLOCKS_MAX: u32 = 1024;
-const LOG_BYTES_MAX: u64 = 128 << 20;
+/// When a segment is closed: at this size, or when its log has grown to this, which bounds the memory of an import.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    blocks: u32,
+    log_bytes: u64,
+}
+
+impl Default for Limits {
+    /// 1 GiB of packets, well below the 4 GiB that positions reach, and 128 MiB of log: 2 to 4 million packets.
+    fn default() -> Self {
+        Self { blocks: 1024, log_bytes: 128 << 20 }
+    }
+}
 
 /// Names of interfaces that a segment tells at the most.
 const INTERFACES_MAX: usize = 16;
@@ -41,6 +50,7 @@ pub(super) struct Segments {
     /// Directories that were made for this import, outermost first.
     made: Vec<PathBuf>,
     file_name: String,
+    limits: Limits,
     open: Option<Open>,
     sealed: Vec<SegmentPaths>,
     block: BlockWriter,
@@ -58,12 +68,13 @@ struct Open {
 
 impl Segments {
     /// Nothing is written before the first packet.
-    pub(super) fn new(store: &Path, file_name: &str) -> Self {
+    pub(super) fn new(store: &Path, file_name: &str, limits: Limits) -> Self {
         Self {
             packets_dir: store.join("PKT0"),
             index_dir: store.join("IDX0"),
             made: Vec::new(),
             file_name: file_name.to_owned(),
+            limits,
             open: None,
             sealed: Vec::new(),
             block: BlockWriter::new(BLOCK_BYTES),
@@ -85,8 +96,8 @@ impl Segments {
                 }
                 Ok(Push::Full) => {
                     self.write_block()?;
-                    if self.open.as_ref().is_some_and(|o| o.blocks >= SEGMENT_BLOCKS_MAX)
-                        || self.log.bytes() >= LOG_BYTES_MAX
+                    if self.open.as_ref().is_some_and(|o| o.blocks >= self.limits.blocks)
+                        || self.log.bytes() >= self.limits.log_bytes
                     {
                         self.seal()?;
                     }
@@ -236,4 +247,56 @@ fn create(path: &Path) -> Result<Option<File>, ImportError> {
 fn error(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> ImportError {
     let path = path.as_ref().to_owned();
     move |source| ImportError::Store { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use steno_index::verify_segment;
+
+    use super::*;
+
+    /// Stores 5,000 packets of 1,000 bytes, 970 a block, and says how many packets each segment got.
+    fn segments(limits: Limits) -> Vec<u32> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut segments = Segments::new(dir.path(), "file", limits);
+        let data = [7; 1000];
+        for second in 0..5000 {
+            let time = TimestampNs::from_parts(second, 0);
+            let packet = Packet { time: Some(time), link_type: 1, wire_len: 1000, interface: None, data: &data };
+            assert_eq!(segments.store(time, &packet).unwrap(), Stored::Yes);
+        }
+        let ids = segments.publish().unwrap();
+        let reports = ids.iter().map(|&id| {
+            let paths = SegmentPaths::new(&dir.path().join("PKT0"), &dir.path().join("IDX0"), id);
+            let report = verify_segment(&paths.packet_file(), &paths.index_file());
+            assert!(report.is_clean(), "{:?}", report.problems);
+            report.packets
+        });
+        reports.collect()
+    }
+
+    #[test]
+    fn a_segment_is_closed_at_its_limits_and_the_next_one_goes_on() {
+        assert_eq!(segments(Limits::default()), [5000]);
+        let two_blocks = segments(Limits { blocks: 2, ..Limits::default() });
+        assert_eq!((two_blocks.len(), two_blocks.iter().sum::<u32>()), (3, 5000), "{two_blocks:?}");
+        // A log is looked at when a block is full.
+        let little_log = segments(Limits { log_bytes: 1, ..Limits::default() });
+        assert_eq!((little_log.len(), little_log.iter().sum::<u32>()), (6, 5000), "{little_log:?}");
+    }
+
+    #[test]
+    fn what_is_not_published_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("deep/store");
+        let mut segments = Segments::new(&store, "file", Limits { blocks: 1, ..Limits::default() });
+        let data = [7; 1000];
+        let packet = Packet { time: None, link_type: 1, wire_len: 1000, interface: None, data: &data };
+        for _ in 0..3000 {
+            let _ = segments.store(TimestampNs::MIN, &packet).unwrap();
+        }
+        assert_eq!(fs::read_dir(store.join("PKT0")).unwrap().count(), 4);
+        drop(segments);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "directories were left behind");
+    }
 }

@@ -291,6 +291,20 @@ fn an_index_is_dumped_as_text() {
     assert!(run.err.contains("not a native index"), "{run:?}");
 }
 
+#[test]
+fn a_file_that_is_not_sealed_is_told_and_is_no_finding() {
+    let store = recipe_store();
+    fs::write(store.path().join("PKT0/.1700000009000000"), b"being written").unwrap();
+    let run = store.run(&["verify"]);
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert!(run.out.contains("PKT0/.1700000009000000: not sealed"), "{run:?}");
+    assert!(run.err.contains("1 segment checked, 0 findings"), "{run:?}");
+    // It may hold what was asked for.
+    let (run, found) = store.read(ALL, &[]);
+    assert_eq!((run.status, found.len()), (Some(3), 4), "{run:?}");
+    assert_eq!(store.read("before 2023-11-13T00:00:00Z", &[]).0.status, Some(0));
+}
+
 /// A program called tcpdump that writes down its arguments and its standard input.
 fn fake_tcpdump(dir: &Path, ending: &str) -> String {
     let (args, input) = (dir.join("args"), dir.join("input"));

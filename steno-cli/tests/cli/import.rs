@@ -1,6 +1,12 @@
 //! `steno import`: what goes in comes out again, and what cannot go in is told and leaves nothing behind.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use crate::support::{
     ALL, Run, STENO, TestStore,
@@ -194,4 +200,38 @@ fn an_import_that_fails_leaves_the_store_as_it_was() {
     let run = steno(&["import".as_ref(), small.as_os_str(), "--store".as_ref(), small.join("store").as_os_str()]);
     assert_eq!(run.status, Some(1));
     assert!(run.err.contains("cannot make the directory"), "{run:?}");
+}
+
+#[test]
+fn an_interrupted_import_leaves_the_store_as_it_was() {
+    let store = TestStore::new();
+    let pipe = store.dir.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let child = Command::new(STENO)
+        .arg("import")
+        .arg(&pipe)
+        .arg("--store")
+        .arg(store.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    let samples = samples(1);
+    writer.write_all(&Pcap::NANOSECONDS.file(&samples)).unwrap();
+    // It has begun when there is a store.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while store.names("PKT0").is_empty() {
+        assert!(Instant::now() < deadline, "the import does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    // It waits for the pipe, and looks at the signal when something comes.
+    while writer.write_all(&Pcap::NANOSECONDS.record(&samples[0])).is_ok() {
+        assert!(Instant::now() < deadline, "the import does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let run = Run::from(child.wait_with_output().unwrap());
+    assert_eq!(run.status, Some(130), "{run:?}");
+    assert!(run.err.contains("interrupted; nothing of this file was imported"), "{run:?}");
+    assert!(!store.path().exists(), "a store was left behind");
 }
