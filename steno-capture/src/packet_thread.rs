@@ -32,6 +32,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(200);
 /// How long a stop waits for the block timer; after that the open block is taken from the kernel.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
+/// How often the ring is looked at while writes are under way.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Writes between two calls into the kernel, when blocks come faster than it is asked.
 const BATCH: u32 = 8;
 
@@ -394,20 +396,34 @@ impl Running {
     }
 
     /// Sleeps until a block is ready, a write has ended, the file is too old, or `most` has passed.
+    ///
+    /// The socket is readable as long as its last block has not been given back (`packet_poll` of net/packet/af_packet.c),
+    /// which is as long as it is being written: then the writes are waited for, and the ring is looked at in between.
     fn wait(&self, most: Duration) {
         let aging = self.own.segment.as_ref().map_or(most, |s| s.ages_in(&self.own.shared.rotation));
-        let time = most.min(aging.max(Duration::from_millis(1)));
-        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
-        let mut watched = vec![PollFd::new(&self.own.socket, PollFlags::IN | PollFlags::ERR)];
-        if let Some(fd) = self.own.writer.wakes_on().filter(|_| self.own.writer.busy() > 0) {
-            watched.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let most = most.min(aging.max(Duration::from_millis(1)));
+        match self.own.writer.wakes_on().filter(|_| self.own.writer.busy() > 0) {
+            Some(writes) => {
+                let _ = sleep_on(PollFd::from_borrowed_fd(writes, PollFlags::IN), most.min(LOOK_EVERY));
+            }
+            None => {
+                let seen = sleep_on(PollFd::new(&self.own.socket, PollFlags::IN | PollFlags::ERR), most);
+                if seen.contains(PollFlags::ERR) {
+                    // The link is down, and the socket says so at every call.
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
         }
-        // An interrupted wait is a short one. A link that is down has the socket say so at every call: do not spin on it.
-        if poll(&mut watched, Some(&timeout)).is_ok_and(|ready| ready > 0)
-            && watched.first().is_some_and(|fd| fd.revents().contains(PollFlags::ERR))
-        {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+    }
+}
+
+/// Waits for a descriptor; an interrupted wait is a short one.
+fn sleep_on(descriptor: PollFd<'_>, most: Duration) -> PollFlags {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(most.subsec_nanos()) };
+    let mut watched = [descriptor];
+    match poll(&mut watched, Some(&timeout)) {
+        Ok(ready) if ready > 0 => watched.first().map_or(PollFlags::empty(), PollFd::revents),
+        _ => PollFlags::empty(),
     }
 }
 

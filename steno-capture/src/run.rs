@@ -62,7 +62,7 @@ fn refuse(flags: &Flags) -> Result<()> {
     if flags.index_format == IndexFormat::Leveldb {
         bail!("--index_format=leveldb is not supported yet: use --index_format=native");
     }
-    info!("--seccomp={:?} is not in force in this version", flags.seccomp);
+    info!("--seccomp is not in force in this version");
     if !flags.no_watchdogs {
         info!("no watchdog runs in this version; a quiet link is no fault");
     }
