@@ -54,9 +54,10 @@ impl Sealer {
             {
                 warning!("the nice level of this thread stays as it is: {e}");
             }
+            let mut memory = steno_index::Sealer::new();
             for job in waiting {
                 let name = job.paths.packet_file();
-                let (result, mut log) = seal(job, with_index);
+                let (result, mut log) = seal(job, with_index, &mut memory);
                 match result {
                     Ok(text) => info!("published {}: {text}", name.display()),
                     Err(e) => {
@@ -101,7 +102,7 @@ impl Sealer {
     }
 }
 
-fn seal(job: SealJob, with_index: bool) -> (anyhow::Result<String>, Log) {
+fn seal(job: SealJob, with_index: bool, memory: &mut steno_index::Sealer) -> (anyhow::Result<String>, Log) {
     let SealJob { paths, file, file_bytes, log, log_is_exact, facts } = job;
     let write = || {
         file.finish(file_bytes).with_context(|| paths.hidden_packet_file().display().to_string())?;
@@ -111,7 +112,7 @@ fn seal(job: SealJob, with_index: bool) -> (anyhow::Result<String>, Log) {
         }
         let index = paths.hidden_index_file();
         let sealed = if log_is_exact {
-            write_index(&index, |out| Ok(steno_index::seal(&log, &facts, out)?))
+            write_index(&index, |out| Ok(memory.seal(&log, &facts, out)?))
         } else {
             let packets = File::open(paths.hidden_packet_file())?;
             let mut packets = BufReader::new(packets).take(file_bytes);
