@@ -5,6 +5,7 @@ use std::io::Write;
 use super::{
     group::{Groups, Key},
     output::Output,
+    sort::sort_by_item,
 };
 use crate::{
     IndexError, NetworkKind,
@@ -22,11 +23,19 @@ pub(super) struct Dictionaries {
     postings: Postings,
     /// Pairs of item (upper half) and conversation (lower half), to be sorted.
     pairs: Vec<u64>,
+    /// Memory for sorting them.
+    spare: Vec<u64>,
 }
 
 impl Dictionaries {
     pub(super) fn new() -> Self {
-        Self { addresses: Vec::new(), ports: Vec::new(), postings: Postings::new(), pairs: Vec::new() }
+        Self {
+            addresses: Vec::new(),
+            ports: Vec::new(),
+            postings: Postings::new(),
+            pairs: Vec::new(),
+            spare: Vec::new(),
+        }
     }
 
     /// For each conversation the numbers of its low and its high address.
@@ -158,7 +167,7 @@ impl Dictionaries {
                 self.pairs.push(u64::from(high) << 32 | conversation);
             }
         }
-        self.pairs.sort_unstable();
+        sort_by_item(&mut self.pairs, &mut self.spare);
     }
 }
 

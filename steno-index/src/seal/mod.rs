@@ -9,6 +9,7 @@ mod group;
 mod intern;
 mod lists;
 mod output;
+mod sort;
 mod table;
 
 use std::io::Write;

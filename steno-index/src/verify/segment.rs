@@ -1,6 +1,6 @@
 //! The strong check of a segment: decodes every packet again and compares what comes of it with the index.
 
-use std::{fs::File, path::Path};
+use std::{borrow::Borrow, fs::File, io::Read, path::Path};
 
 use steno_core::block::{Block, BlockError};
 
@@ -102,31 +102,65 @@ impl Report {
 /// Checks a segment from the ground up: the headers and the packet chain of every block, the index by itself
 /// ([`Index::verify`]), and the index against what decoding the packets again gives: block table with times and CRC-32C,
 /// conversations, packet lists, places. Takes memory in proportion to the segment's packets, about 60 bytes each.
+///
+/// ```
+/// # use steno_core::{block::BlockWriter, testkit::{block_of, recipe}};
+/// # let mut writer = BlockWriter::new(4096);
+/// # block_of(&mut writer, &recipe("1700000000 ip 10.0.0.1 > 10.0.0.2 tcp 40000 > 80").unwrap()).unwrap();
+/// # let dir = tempfile::tempdir()?;
+/// # let (packet_file, index_file) = (dir.path().join("packets"), dir.path().join("index"));
+/// # let facts = steno_index::Facts { block_bytes: 4096, ..Default::default() };
+/// # std::fs::write(&packet_file, writer.finish(1))?;
+/// # let mut out = std::fs::File::create(&index_file)?;
+/// # steno_index::index_packet_file(&mut std::fs::File::open(&packet_file)?, &facts, &mut out).unwrap();
+/// let report = steno_index::verify_segment(&packet_file, &index_file);
+/// for problem in &report.problems {
+///     eprintln!("{problem}");
+/// }
+/// assert!(report.is_clean());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn verify_segment(packet_file: &Path, index_file: &Path) -> Report {
-    let mut report = Report::default();
-    let index = Index::open(index_file).and_then(|index| index.verify().map(|()| index));
-    let index = index.map_err(|error| report.add(Problem::Index(error))).ok();
-    let facts = index.as_ref().and_then(|index| index.facts().ok()).cloned().unwrap_or_default();
-    let rebuilt = match rebuild(packet_file, &facts, &mut report) {
-        Ok(rebuilt) => rebuilt,
-        Err(error) => {
-            report.add(Problem::Packets(error));
-            return report;
+    let index = Index::open(index_file);
+    match File::open(packet_file) {
+        Ok(mut packets) => check(index, &mut packets),
+        Err(source) => {
+            let mut report = Report::default();
+            if let Err(error) = index {
+                report.add(Problem::Index(error));
+            }
+            report.add(Problem::Packets(IndexError::ReadPackets { offset_bytes: 0, source }));
+            report
         }
-    };
-    if let Some(index) = index
-        && let Err(error) = compare(&rebuilt, &index, &mut report)
-    {
-        report.add(Problem::Index(error));
+    }
+}
+
+impl Index {
+    /// Checks this index by itself, and against its packet file, as [`verify_segment`] does.
+    pub fn verify_against(&self, packet_file: &mut impl Read) -> Report {
+        check(Ok(self), packet_file)
+    }
+}
+
+fn check<I: Borrow<Index>>(index: Result<I, IndexError>, packet_file: &mut impl Read) -> Report {
+    let mut report = Report::default();
+    let index = index.and_then(|index| index.borrow().verify().map(|()| index));
+    let index = index.map_err(|error| report.add(Problem::Index(error))).ok();
+    let index = index.as_ref().map(Borrow::borrow);
+    let facts = index.and_then(|index| index.facts().ok()).cloned().unwrap_or_default();
+    let compared = rebuild(packet_file, &facts, &mut report).map_err(Problem::Packets).and_then(|rebuilt| {
+        index.map_or(Ok(()), |index| compare(&rebuilt, index, &mut report)).map_err(Problem::Index)
+    });
+    if let Err(problem) = compared {
+        report.add(problem);
     }
     report
 }
 
 /// The index of the whole blocks of a packet file; the others are reported and left out.
-fn rebuild(packet_file: &Path, facts: &Facts, report: &mut Report) -> Result<Index, IndexError> {
-    let mut file = File::open(packet_file).map_err(|source| IndexError::ReadPackets { offset_bytes: 0, source })?;
+fn rebuild(packet_file: &mut impl Read, facts: &Facts, report: &mut Report) -> Result<Index, IndexError> {
     let (mut log, mut blocks) = (Log::new(), Blocks::new(facts.block_bytes));
-    while let Some((offset_bytes, bytes)) = blocks.next(&mut file)? {
+    while let Some((offset_bytes, bytes)) = blocks.next(packet_file)? {
         let noted = Block::parse(bytes)
             .and_then(|block| note_block(&mut log, offset_bytes, &block, Some(crc32c::crc32c(block.used()))));
         match noted {
