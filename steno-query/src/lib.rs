@@ -21,4 +21,6 @@ pub use plan::Explanation;
 pub use predicate::{Fields, TimeSet};
 pub use receipt::{Receipt, Truncation, rfc3339};
 pub use store::{Catalogue, Segment, Store, StoreError};
-pub use syntax::{AddrRange, Expr, NetworkKind, PortRange, Primitive, Query, QueryErrors, Side, TimeSpan, Transport, parse};
+pub use syntax::{
+    AddrRange, Expr, NetworkKind, PortRange, Primitive, Query, QueryErrors, Side, TimeSpan, Transport, parse,
+};

@@ -3,7 +3,6 @@
 use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
-use steno_core::TimestampNs;
 use steno_index::{Direction, Index};
 
 use super::{Matcher, Selection, Stop};
@@ -20,8 +19,9 @@ use crate::{
 pub struct Explanation {
     /// The query as understood; it parses back to itself.
     pub query: String,
-    /// The look-ups that are made in the index of each segment in range, most selective first. What they find is then decided
-    /// exactly, conversation by conversation.
+    /// The look-ups that narrow down what is decided in each segment in range. The one that finds least in a segment is made
+    /// first there, and others only as long as they pay; what they find is then decided exactly, conversation by
+    /// conversation.
     pub lookup: String,
     /// Segments in range that hold matches, by thread and name.
     pub segments: Vec<SegmentPlan>,
@@ -146,10 +146,14 @@ const WRITTEN: usize = 16;
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let bound = |time: Option<TimestampNs>| time.map_or_else(|| "any time".to_owned(), rfc3339);
         let Receipt { asked_from, asked_until, segments, .. } = &self.receipt;
         writeln!(f, "query:         {}", self.query)?;
-        writeln!(f, "time:          from {}, before {}", bound(*asked_from), bound(*asked_until))?;
+        match (asked_from, asked_until) {
+            (None, None) => writeln!(f, "time:          any")?,
+            (Some(from), None) => writeln!(f, "time:          from {}", rfc3339(*from))?,
+            (None, Some(until)) => writeln!(f, "time:          before {}", rfc3339(*until))?,
+            (Some(from), Some(until)) => writeln!(f, "time:          {} to {}", rfc3339(*from), rfc3339(*until))?,
+        }
         writeln!(f, "look-ups:      {}", self.lookup)?;
         let (with, skipped) = (self.segments.len(), segments.skipped);
         write!(f, "segments:      {} of {} in range: ", segments.considered, segments.total)?;

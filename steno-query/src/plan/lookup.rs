@@ -12,13 +12,15 @@ use crate::{AddrRange, Expr, PortRange, Primitive};
 
 /// Conversations at which narrowing down further costs more than deciding each.
 const FEW: usize = 256;
+/// Postings that are read in the time that it takes to decide one conversation.
+const DECIDING: u64 = 32;
 
 /// A look-up, or a combination of some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
     /// Every conversation.
     All,
-    /// In all of these; the most selective first. At least two.
+    /// In all of these, none of them [`Lookup::All`]; those that mostly find least first. At least two.
     And(Vec<Lookup>),
     /// In any of these. At least two.
     Or(Vec<Lookup>),
@@ -98,6 +100,59 @@ impl Lookup {
         }
     }
 
+    /// The most conversations that it finds in `index`, as far as that is told without reading any.
+    fn most(&self, index: &Index) -> Result<u64, IndexError> {
+        let mut most = 0u64;
+        match self {
+            Self::All | Self::Class(_) => most = u64::from(index.conversations()),
+            Self::Addresses(ranges) => {
+                for range in ranges {
+                    most += index.address_range(range.low()..=range.high())?.postings;
+                }
+            }
+            Self::Ports(ranges) => {
+                for range in ranges {
+                    most += index.port_range(range.low..=range.high)?.postings;
+                }
+            }
+            Self::Or(parts) => {
+                for part in parts {
+                    most = most.saturating_add(part.most(index)?);
+                }
+            }
+            Self::And(parts) => {
+                most = u64::MAX;
+                for part in parts {
+                    most = most.min(part.most(index)?);
+                }
+            }
+        }
+        Ok(most)
+    }
+
+    /// What all of `parts` find, or more where deciding what is left is cheaper than narrowing it down. The part that finds
+    /// least in this index goes first.
+    fn run_all(parts: &[Self], index: &Index) -> Result<Vec<ConvNo>, IndexError> {
+        let mut order = Vec::with_capacity(parts.len());
+        for part in parts {
+            order.push((part.most(index)?, part));
+        }
+        order.sort_by_key(|(most, part)| (*most, part.rank()));
+        let mut found: Option<Vec<ConvNo>> = None;
+        for (most, part) in order {
+            if found.as_ref().is_some_and(|found| found.len() <= FEW || found.len() as u64 * DECIDING < most) {
+                break;
+            }
+            let Some(more) = part.run(index)? else { continue };
+            found = Some(match found {
+                Some(found) => intersect(&found, &more),
+                None => more,
+            });
+        }
+        // No part is `All`, so that the first one has found something, or nothing.
+        Ok(found.unwrap_or_default())
+    }
+
     /// The conversations of `index` that it finds, ascending; `None` for all of them.
     ///
     /// # Errors
@@ -106,16 +161,7 @@ impl Lookup {
         let mut found = Vec::new();
         match self {
             Self::All => return Ok(None),
-            Self::And(parts) => {
-                for (i, part) in parts.iter().enumerate() {
-                    let Some(more) = part.run(index)? else { continue };
-                    found = if i == 0 { more } else { intersect(&found, &more) };
-                    if found.len() <= FEW {
-                        break;
-                    }
-                }
-                return Ok(Some(found));
-            }
+            Self::And(parts) => return Self::run_all(parts, index).map(Some),
             Self::Or(parts) => {
                 for part in parts {
                     let Some(more) = part.run(index)? else { return Ok(None) };
@@ -216,7 +262,12 @@ fn joined(f: &mut Formatter<'_>, parts: &[Lookup], word: &str) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use steno_core::TimestampNs;
+    use steno_core::{
+        Position, TimestampNs,
+        packet::{Frame, decode},
+        testkit::FrameBuilder,
+    };
+    use steno_index::{BlockNote, Direction, Facts, Log, seal};
 
     use super::*;
     use crate::parse;
@@ -246,6 +297,55 @@ mod tests {
         assert_eq!(said("not (not host 10.0.0.1 or tcp)"), "address 10.0.0.1");
         assert_eq!(said("not not port 53"), "port 53");
         assert_eq!(said("udp and udp"), "class `udp`");
+    }
+
+    /// An index of 3,000 conversations: TCP and UDP from 10.0.x.y to two servers, each on one of three ports.
+    fn index() -> Index {
+        let (mut log, mut tags) = (Log::new(), Vec::new());
+        for i in 0..3000u16 {
+            let [high, low] = i.to_be_bytes();
+            let frame = FrameBuilder::ethernet().ipv4([10, 0, high, low], [192, 168, 0, (i % 2) as u8]);
+            let port = [53, 80, 443][usize::from(i % 3)];
+            let frame = if i % 5 == 0 { frame.udp(40_000 + i, port) } else { frame.tcp(40_000 + i, port) };
+            let bytes = frame.build();
+            let decoded = decode(&Frame::new(&bytes), &mut tags);
+            log.note(Position(48 + 160 * u32::from(i)), TimestampNs::new(u64::from(i)), 60, &decoded, &tags);
+        }
+        log.end_block(BlockNote { offset_bytes: 0, used_bytes: 48 + 160 * 3000, crc32c: None, seq_num: 1 });
+        let mut file = Vec::new();
+        let _sealed = seal(&log, &Facts::default(), &mut file).unwrap();
+        Index::from_bytes(file).unwrap()
+    }
+
+    #[test]
+    fn look_ups_find_all_that_matches_and_little_else() {
+        let index = index();
+        for (query, most) in [
+            ("host 10.0.1.2", 1),
+            ("host 192.168.0.1 and port 53 and tcp", 500),
+            ("udp and port 443", 200),
+            ("tcp and udp", 0),
+            ("net 10.0.0.0/24 or host 10.0.11.1", 257),
+            ("(port 53 or port 80) and (host 192.168.0.0 or host 10.0.0.1) and net 10.0.0.0/16", 1001),
+            ("dst host 192.168.0.1 and not udp", 1500),
+            ("not port 53", 3000),
+        ] {
+            let expr = parse(query, TimestampNs::MAX).unwrap().expr;
+            let found = Lookup::of(&expr).run(&index).unwrap();
+            let found = found.unwrap_or_else(|| (0..index.conversations()).map(ConvNo).collect());
+            assert!(found.is_sorted_by(|a, b| a < b), "{query}");
+            let mut cursor = index.cursor();
+            let matching = (0..index.conversations()).map(ConvNo).filter(|&no| {
+                let ends = cursor.ends(no).unwrap();
+                Direction::BOTH.into_iter().any(|direction| {
+                    let (from, to) = ends.from_to(direction);
+                    expr.matches(&fields(&ends.class, from, to), TimestampNs::MIN)
+                })
+            });
+            let matching: Vec<ConvNo> = matching.collect();
+            assert!(matching.iter().all(|no| found.binary_search(no).is_ok()), "{query}");
+            assert!(found.len() <= most, "{query}: found {}", found.len());
+        }
     }
 
     #[test]

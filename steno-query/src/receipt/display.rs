@@ -73,7 +73,7 @@ fn list(f: &mut Formatter<'_>, what: &str, items: impl Iterator<Item = (bool, St
     let mut items: Vec<(bool, String)> = items.collect();
     items.sort_by_key(|&(matters, _)| !matters);
     for (matters, text) in items.iter().take(NAMED) {
-        let note = if *matters { "" } else { " (nothing that was asked for)" };
+        let note = if *matters { "" } else { " (nothing asked for can be in it)" };
         write!(f, "\n{what}: {text}{note}")?;
     }
     match items.len().checked_sub(NAMED) {
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(lines[2], "truncated: the deadline passed");
         assert_eq!(lines[3], "unreadable: PKT0/1: gone");
         assert_eq!(lines[11], "unreadable: and 2 more");
-        assert!(lines[12].contains("PKT1/.5") && lines[12].ends_with("(nothing that was asked for)"), "{text}");
+        assert!(lines[12].contains("PKT1/.5") && lines[12].ends_with("(nothing asked for can be in it)"), "{text}");
         assert!(lines[13].contains("dropped 7 packets"), "{text}");
         assert!(lines[14].contains("thread 2") && lines[14].ends_with("restart"), "{text}");
     }
