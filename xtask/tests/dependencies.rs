@@ -49,10 +49,7 @@ fn crates_depend_in_one_direction() {
         let allowed = EDGES.iter().find(|(known, _)| *known == name).unwrap().1;
         for (dependency, kind) in dependencies(package) {
             let ours = members.contains(dependency);
-            assert!(
-                !ours || kind == "dev" || allowed.contains(&dependency),
-                "{name} must not depend on {dependency}"
-            );
+            assert!(!ours || kind == "dev" || allowed.contains(&dependency), "{name} must not depend on {dependency}");
         }
     }
 }
