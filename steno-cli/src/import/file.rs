@@ -6,11 +6,11 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use steno_core::{SegmentId, TimestampNs};
+use steno_core::{SegmentId, TimestampNs, pcap::LINKTYPE_ETHERNET};
 
 use super::{
     ImportError, Skipped,
-    reader::{CaptureReader, ETHERNET, Packet, ReadError, Record},
+    reader::{CaptureReader, Packet, ReadError, Record},
     segments::{Limits, Segments, Stored},
 };
 
@@ -85,7 +85,7 @@ pub fn import_file(file: &Path, store: &Path, interrupted: &AtomicBool) -> Resul
 impl Imported {
     /// Stores a packet, or counts why it cannot be.
     fn take(&mut self, packet: &Packet<'_>, segments: &mut Segments) -> Result<(), ImportError> {
-        if packet.link_type != ETHERNET {
+        if packet.link_type != LINKTYPE_ETHERNET {
             *self.skipped.link_types.entry(packet.link_type).or_default() += 1;
             return Ok(());
         }

@@ -9,7 +9,7 @@
 //! tests. Records and pcapng blocks are read by our own code, because `pcap-file` 3.0.0-rc.3 (measured)
 //! - refuses a whole pcapng file for one interface whose `if_tsresol` is finer than a nanosecond (10⁻¹², 2⁻³²), or for one
 //!   option that is not UTF-8 or has an unusual length;
-//! - refuses packets whose original length is below the captured one, which 1.0.1's users have on disk;
+//! - refuses pcapng packets whose original length is said to be below the captured one;
 //! - does not read Kuznetzov's modified pcap, nor pcap before version 2.3;
 //! - cannot step over a record that exceeds its buffer, and reports it as the end of the file.
 //!
@@ -39,4 +39,4 @@ mod pcapng;
 pub use capture::{CaptureReader, Packet, Record};
 pub use error::ReadError;
 pub use input::RECORD_BYTES_MAX;
-pub use link_type::{ETHERNET, link_type_name};
+pub use link_type::link_type_name;
