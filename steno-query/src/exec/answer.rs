@@ -95,19 +95,17 @@ impl Answer {
             self.output.stage = Stage::Packets;
             self.output.writer.start(chunk);
         }
-        if self.output.stage == Stage::Packets {
-            while chunk.len() < CHUNK_BYTES && self.output.stage == Stage::Packets {
-                if !self.step() {
-                    self.output.stage = Stage::Done;
-                    let time = self.receipt.held.map_or(TimestampNs::MIN, |held| held.newest);
-                    self.output.writer.finish(chunk, &self.output.losses(time, self.merge.kernel_drops()));
-                } else if let Some((raw, at, _)) = self.merge.packet() {
-                    let interface = self.output.interface(at);
-                    let frame = raw.frame();
-                    self.meter.count(frame.len());
-                    let record = Record { time: raw.timestamp(), wire_len: raw.wire_len(), frame, interface };
-                    self.output.writer.packet(chunk, &record);
-                }
+        while chunk.len() < CHUNK_BYTES && self.output.stage == Stage::Packets {
+            if !self.step() {
+                self.output.stage = Stage::Done;
+                let time = self.receipt.held.map_or(TimestampNs::MIN, |held| held.newest);
+                self.output.writer.finish(chunk, &self.output.losses(time, self.merge.kernel_drops()));
+            } else if let Some((raw, at, _)) = self.merge.packet() {
+                let interface = self.output.interface(at);
+                let frame = raw.frame();
+                self.meter.count(frame.len());
+                let record = Record { time: raw.timestamp(), wire_len: raw.wire_len(), frame, interface };
+                self.output.writer.packet(chunk, &record);
             }
         }
         let _hashed = self.output.digest.update(chunk);

@@ -187,7 +187,9 @@ impl Task<'_> {
             let (start, room) = self.loaded.room(len);
             read(self.fetch.file, stretch.start, room)?;
             for group in &stretch.groups {
+                let kept = self.loaded.parts().1.len();
                 if let Err(damage) = self.walk(group, stretch.start, start) {
+                    self.loaded.parts().1.truncate(kept);
                     (self.report)(damage);
                 }
             }
@@ -195,46 +197,40 @@ impl Task<'_> {
         Ok(())
     }
 
-    /// Walks a group. Its packets are kept only if the chain leads to its end.
+    /// Walks a group. Its packets are good only if the chain leads to its end. `read_at` is where the stretch, which starts at
+    /// `stretch_start` of the file, is in the bytes read.
     fn walk(&mut self, group: &Group, stretch_start: u64, read_at: usize) -> Result<(), Damage> {
-        let block = self.block;
-        let judge = Judge { expr: self.fetch.expr, block, trusted: false };
+        let judge = Judge { expr: self.fetch.expr, block: self.block, trusted: false };
+        let end_packet = self.block.first_packet.0.saturating_add(self.block.packets);
         let mut hits = self.fetch.hits.iter(group.first, group.packets).peekable();
         let (bytes, entries) = self.loaded.parts();
-        let kept = entries.len();
         let place = |offset: u64| read_at as u64 + (offset - stretch_start);
-        let end = place(group.end);
+        let (mut at, end) = (place(group.start), place(group.end));
         let bytes = usize::try_from(end).ok().and_then(|end| bytes.get(..end)).unwrap_or_default();
-        let mut at = place(group.start);
         for number in group.first..group.first + group.packets {
-            let offset_bytes = stretch_start + (at - read_at as u64);
-            let other = Damage::OtherPacket { packet: number, offset_bytes };
-            let packet = u32::try_from(at).ok().and_then(|at| packet_at(bytes, at).ok());
-            let belongs = packet.and_then(|packet| match hits.next_if(|hit| hit.packet == number) {
-                Some(hit) => judge.belongs(&packet, hit, self.tags),
-                None => Some(false),
-            });
-            let (Some(packet), Some(belongs)) = (packet, belongs) else {
-                entries.truncate(kept);
+            let other = Damage::OtherPacket { packet: number, offset_bytes: stretch_start + (at - read_at as u64) };
+            let Some(packet) = u32::try_from(at).ok().and_then(|at| packet_at(bytes, at).ok()) else {
                 return Err(other);
             };
-            if belongs {
-                entries.extend(entry(&packet, number, packet.offset_bytes, self.from));
+            if let Some(hit) = hits.next_if(|hit| hit.packet == number) {
+                match judge.belongs(&packet, hit, self.tags) {
+                    Some(true) => entries.extend(entry(&packet, number, packet.offset_bytes, self.from)),
+                    Some(false) => {}
+                    None => return Err(other),
+                }
             }
-            let last = number + 1 == block.first_packet.0 + block.packets;
             let step = packet.header.next_offset;
             at += u64::from(step);
-            if if last { step != 0 } else { step < PACKET_HEADER_BYTES || at > end } {
-                entries.truncate(kept);
+            let (last, in_group) = (number + 1 == end_packet, step >= PACKET_HEADER_BYTES && at <= end);
+            let leads_on = if last { step == 0 } else { in_group };
+            if !leads_on {
                 return Err(other);
             }
         }
-        let led_to_the_end = at == end || group.first + group.packets == block.first_packet.0 + block.packets;
-        if !led_to_the_end {
-            entries.truncate(kept);
-            return Err(Damage::OtherPacket { packet: group.first, offset_bytes: group.start });
+        if at == end || group.first + group.packets == end_packet {
+            return Ok(());
         }
-        Ok(())
+        Err(Damage::OtherPacket { packet: group.first, offset_bytes: group.start })
     }
 
     /// The stretches that hold wanted packets, near ones joined. `block_end` is the end of the block's used bytes.

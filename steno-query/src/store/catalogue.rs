@@ -49,8 +49,12 @@ pub struct OpenFile {
 impl Catalogue {
     /// Lists `threads`. What `before` knows of a segment that is still there is kept.
     pub(super) fn list(threads: Vec<ThreadDirs>, before: Option<&Self>) -> Self {
-        let known: BTreeMap<_, _> =
-            before.iter().flat_map(|c| &c.segments).map(|s| ((s.thread(), s.id()), Arc::clone(s))).collect();
+        let known: BTreeMap<_, _> = before
+            .iter()
+            .flat_map(|c| &c.segments)
+            .filter(|s| s.is_current())
+            .map(|s| ((s.thread(), s.id()), Arc::clone(s)))
+            .collect();
         let mut listed =
             Self { segments: Vec::new(), orphans: Vec::new(), open_files: Vec::new(), room: KeptOpen::with(0) };
         for dirs in threads {

@@ -1,6 +1,8 @@
 //! A segment: a packet file and its index, opened when it is needed.
 
 use std::{
+    fs,
+    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{
         Arc, OnceLock,
@@ -22,6 +24,8 @@ pub struct Segment {
     summary: OnceLock<Summary>,
     /// The index, kept open as long as there is room for it.
     index: OnceLock<Arc<Index>>,
+    /// The inode of the index file that the two above are of.
+    inode: OnceLock<u64>,
 }
 
 /// What is known of a segment without looking into it again.
@@ -35,7 +39,7 @@ pub(crate) struct Summary {
 
 impl Segment {
     pub(super) fn new(dirs: Arc<ThreadDirs>, id: SegmentId) -> Self {
-        Self { dirs, id, summary: OnceLock::new(), index: OnceLock::new() }
+        Self { dirs, id, summary: OnceLock::new(), index: OnceLock::new(), inode: OnceLock::new() }
     }
 
     /// The capture thread.
@@ -76,7 +80,11 @@ impl Segment {
         if let Some(index) = self.index.get() {
             return Ok(Arc::clone(index));
         }
-        let index = Index::open(&self.index_file()).map(Arc::new).map_err(|e| Fault::of_index(&e))?;
+        let path = self.index_file();
+        // Before the file is opened: should it be replaced between the two, the next refresh forgets what was read.
+        let inode = fs::metadata(&path).map_err(|e| Fault::of_io(&e))?.ino();
+        let index = Index::open(&path).map(Arc::new).map_err(|e| Fault::of_index(&e))?;
+        let _known = self.inode.set(inode);
         let _known = self.summary.set(Summary { times: index.time_range(), packets: index.packets() });
         Ok(index)
     }
@@ -92,6 +100,11 @@ impl Segment {
             room.give_back();
         }
         Ok(summary)
+    }
+
+    /// Whether what is known of it is still that of its files. An index that was lost or damaged may have been built again.
+    pub(super) fn is_current(&self) -> bool {
+        self.inode.get().is_none_or(|&inode| fs::metadata(self.index_file()).is_ok_and(|now| now.ino() == inode))
     }
 
     /// Whether its index is kept open.

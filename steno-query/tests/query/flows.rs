@@ -36,7 +36,7 @@ fn matches(expr: &Expr, stored: &Stored) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn flows_are_the_conversations_of_the_packets_that_match(

@@ -31,7 +31,7 @@ fn store(threads: Vec<Vec<(Vec<RecipePacket>, Shape)>>) -> TestStore {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn any_answer_is_that_of_a_linear_scan(threads in threads(), expr in expr(), limit in 0u64..60) {
@@ -82,7 +82,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     /// Blocks that are large enough to be read in parts: a few thousand packets, of which a query wants few.
     #[test]

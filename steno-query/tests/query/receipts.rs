@@ -152,6 +152,30 @@ fn a_refresh_finds_what_was_published_since() {
 }
 
 #[test]
+fn an_index_that_was_built_again_is_used_after_a_refresh() {
+    let store = two_segments();
+    let good = fs::read(store.index_file(0, 100_000_000)).unwrap();
+    let mut bad = good.clone();
+    // Within the sections, behind the header: found when a look-up touches it, not when the file is opened.
+    bad[20..200].fill(0xff);
+    let path = store.index_file(0, 100_000_000);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bad).unwrap();
+    let opened = store.open();
+    let asked = query("udp");
+    let mut answer = opened.answer(&asked, Options::default());
+    assert_eq!(take(&mut answer).len(), 2);
+    assert!(answer.receipt().unreadable[0].reason.starts_with("damaged index: checksum"), "{}", answer.receipt());
+    let mended = path.with_file_name("mended");
+    fs::write(&mended, good).unwrap();
+    fs::rename(&mended, &path).unwrap();
+    opened.refresh().unwrap();
+    let mut answer = opened.answer(&asked, Options::default());
+    assert_eq!(take(&mut answer), store.scan(&asked.expr));
+    assert!(answer.receipt().is_complete());
+}
+
+#[test]
 fn directories_may_be_links_and_any_numbers() {
     let store = two_segments();
     let elsewhere = TestStore::new();
