@@ -104,7 +104,7 @@ impl<'i> ColumnReader<'i> {
     /// Appends numbers that are stored as distances: each is `next`, plus what is stored, and `next` becomes one more.
     ///
     /// # Errors
-    /// [`IndexError::Corrupt`] where one is not below `limit`; `out` is as before.
+    /// [`IndexError::Corrupt`] where one is not below `limit`; `out` then holds more than is right.
     pub(crate) fn read_ascending<T>(
         &mut self,
         range: Range<u64>,
@@ -113,24 +113,20 @@ impl<'i> ColumnReader<'i> {
         out: &mut Vec<T>,
         number: impl Fn(u32) -> T,
     ) -> Result<(), IndexError> {
-        let (tail, start) = (out.len(), range.start);
+        let start = range.start;
         out.reserve(usize::try_from(range.end.saturating_sub(start).min(u64::from(limit))).unwrap_or(0));
-        let read = self.for_each(range, |steps| {
+        self.for_each(range, |steps| {
             out.extend(steps.iter().map(|step| {
                 let value = next.saturating_add(*step);
                 next = value.saturating_add(1);
                 number(low32(value))
             }));
-        });
+        })?;
         // They ascend, so that the last one tells for all.
-        let read = read.and_then(|()| match next > u64::from(limit) {
-            true => Err(self.column.corrupt("a number that is too large", start)),
-            false => Ok(()),
-        });
-        if read.is_err() {
-            out.truncate(tail);
+        if next > u64::from(limit) {
+            return Err(self.column.corrupt("a number that is too large", start));
         }
-        read
+        Ok(())
     }
 
     #[inline]

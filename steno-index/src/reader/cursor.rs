@@ -71,7 +71,7 @@ impl<'i> ConversationCursor<'i> {
         Ok([number(forward, no)?, number(self.dense(Field::ReversePackets, row)?, no)?])
     }
 
-    /// Appends the packets of a conversation in one direction, ascending.
+    /// Appends the packets of a conversation in one direction, ascending; with an error, nothing.
     ///
     /// # Errors
     /// [`IndexError::NoSuch`] past the last one; damage.
@@ -106,7 +106,7 @@ impl<'i> ConversationCursor<'i> {
     pub fn all_packets(&mut self, no: ConvNo, out: &mut Vec<PacketNo>) -> Result<(), IndexError> {
         let tail = out.len();
         for direction in Direction::BOTH {
-            self.packets(no, direction, out)?;
+            self.packets(no, direction, out).inspect_err(|_| out.truncate(tail))?;
         }
         // Two runs that ascend: the stable sort merges them.
         out.get_mut(tail..).unwrap_or_default().sort();

@@ -41,8 +41,8 @@ const PORTS: Dictionary =
 /// Postings that are worth a bitmap of all conversations: more than one in so many.
 const SPARSE: usize = 64;
 
-/// Every look-up appends conversations to `out`, ascending and each once, and leaves what is there before them. A
-/// conversation is found where *either* end has the address or port; which side a packet of it came from is for the
+/// Every look-up appends conversations to `out`, ascending and each once, and leaves what is there before them; with an
+/// error, it appends nothing. A conversation is found where *either* end has the address or port; which side a packet of it came from is for the
 /// caller to see on the conversation.
 ///
 /// ```
@@ -72,12 +72,10 @@ impl Index {
         range: RangeInclusive<IpAddr>,
         out: &mut Vec<ConvNo>,
     ) -> Result<(), IndexError> {
-        let tail = out.len();
-        let (v4, v6) = (self.v4_items(&range)?, self.v6_items(&range)?);
-        self.post(V4, v4, out)?;
-        self.post(V6, v6, out)?;
-        self.settle(out, tail);
-        Ok(())
+        self.gather(out, |out| {
+            self.post(V4, self.v4_items(&range)?, out)?;
+            self.post(V6, self.v6_items(&range)?, out)
+        })
     }
 
     /// The addresses of `range` that occur, and how often.
@@ -95,10 +93,7 @@ impl Index {
     /// # Errors
     /// Damage.
     pub fn conversations_by_port(&self, range: RangeInclusive<u16>, out: &mut Vec<ConvNo>) -> Result<(), IndexError> {
-        let tail = out.len();
-        self.post(PORTS, self.port_items(&range)?, out)?;
-        self.settle(out, tail);
-        Ok(())
+        self.gather(out, |out| self.post(PORTS, self.port_items(&range)?, out))
     }
 
     /// The ports of `range` that occur, and how often.
@@ -126,12 +121,10 @@ impl Index {
         mut wanted: impl FnMut(&Class) -> bool,
         out: &mut Vec<ConvNo>,
     ) -> Result<(), IndexError> {
-        let tail = out.len();
-        for (no, _) in (0..).zip(self.classes()?).filter(|(_, class)| wanted(class)) {
-            self.post(CLASSES, no..no + 1, out)?;
-        }
-        self.settle(out, tail);
-        Ok(())
+        self.gather(out, |out| {
+            let mut classes = (0..).zip(self.classes()?).filter(|(_, class)| wanted(class));
+            classes.try_for_each(|(no, _)| self.post(CLASSES, no..no + 1, out))
+        })
     }
 
     /// The conversations of one class.
@@ -143,7 +136,7 @@ impl Index {
         if got >= count {
             return Err(IndexError::NoSuch { what: "class", got, count });
         }
-        self.post(CLASSES, got..got + 1, out)
+        self.gather(out, |out| self.post(CLASSES, got..got + 1, out))
     }
 
     pub(crate) fn v4(&self, no: u64) -> Result<Ipv4Addr, IndexError> {
@@ -237,6 +230,21 @@ impl Index {
             start = end;
         }
         Ok(())
+    }
+
+    /// Has `look_up` append conversations, and makes them ascending and unique; after an error `out` is as before.
+    fn gather(
+        &self,
+        out: &mut Vec<ConvNo>,
+        look_up: impl FnOnce(&mut Vec<ConvNo>) -> Result<(), IndexError>,
+    ) -> Result<(), IndexError> {
+        let tail = out.len();
+        let looked_up = look_up(out);
+        match &looked_up {
+            Ok(()) => self.settle(out, tail),
+            Err(_) => out.truncate(tail),
+        }
+        looked_up
     }
 
     /// Makes what was appended behind `tail` ascending and unique.

@@ -1,7 +1,7 @@
 //! Damaged and hostile index files: an answer is the right one or an error, whatever happened to the bytes; and what
 //! right checksums hide, the check against the packets finds.
 
-use std::{fs, path::PathBuf, sync::LazyLock};
+use std::{collections::BTreeSet, fs, ops::Range, path::PathBuf, sync::LazyLock};
 
 use crate::segments::{Answer, ask, packet_file};
 use proptest::{collection::vec, prelude::*};
@@ -158,6 +158,89 @@ fn what_right_checksums_hide_is_found_or_harmless() {
     // Facts, zeros that mean nothing, and checksums that resealing put right.
     assert!(passed < bytes.len(), "{passed} of {} changes passed", 3 * bytes.len());
 }
+
+/// Each bit flipped under right checksums, so that the checks behind them have to speak: every one of them does.
+#[test]
+fn every_check_behind_the_checksums_has_a_case() {
+    let (_, mixed) = golden("mixed");
+    let mut said = what_checks_say(&mixed, 0..mixed.len());
+    let (_, groups) = golden("groups");
+    let index = Index::from_bytes(groups.clone()).unwrap();
+    let starts = index.sections().find(|section| section.name == "port-starts").unwrap();
+    let starts = starts.offset_bytes as usize..(starts.offset_bytes + starts.len_bytes) as usize;
+    said.append(&mut what_checks_say(&groups, starts));
+    let silent: Vec<_> = CHECKS.iter().filter(|check| !said.contains(*check)).collect();
+    assert!(silent.is_empty(), "no damage made these speak: {silent:#?}");
+}
+
+fn what_checks_say(bytes: &[u8], range: Range<usize>) -> BTreeSet<&'static str> {
+    let parts = Parts::of(bytes);
+    let mut said = BTreeSet::new();
+    for (at, bit) in range.flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut bad = bytes.to_vec();
+        bad[at] ^= 1 << bit;
+        parts.reseal(&mut bad);
+        if let Err(IndexError::Corrupt { what, .. }) = Index::from_bytes(bad).and_then(|index| index.verify()) {
+            let _ = said.insert(what);
+        }
+    }
+    said
+}
+
+const CHECKS: &[&str] = &[
+    // Opening.
+    "does not start with the magic of an index",
+    "the version is not that of the footer",
+    "the page size is not 4096",
+    "the parts of the file do not fill it",
+    "section ids do not ascend",
+    "a section lies outside of its place",
+    "sections overlap",
+    "a section is missing",
+    "the length is not that of the count",
+    "the count is at odds with those of other sections",
+    "impossible counts of packets and conversations",
+    "the earliest time is after the latest",
+    // Decoding.
+    "a value of the wrong form",
+    "the section ends within a tag",
+    "the section ends within a value",
+    "bytes behind the last tag",
+    "the section ends within a class",
+    "an unknown network layer",
+    "a tag out of range",
+    "a base of more than 8 bytes",
+    "widths of more than 64 bits",
+    "more exceptions than values",
+    "a block whose length is not that of its values",
+    "the directory does not ascend within the section",
+    "a row group whose length is not that of its fields",
+    "a value that is not there",
+    "an item that is not there",
+    "a class that is not there",
+    "a number that is too large",
+    "a time before 1970 or after 2554",
+    // Checking.
+    "blocks overlap",
+    "a block that ends past 4 GiB",
+    "more packets than a packet file can hold",
+    "packets or anchors do not go on where the block before ended",
+    "packets or anchors that are in no block",
+    "anchors do not ascend within the block",
+    "times at odds with those of the file",
+    "items do not ascend",
+    "an address or a port that its class does not have",
+    "the low end is the higher one",
+    "two directions between equal ends",
+    "flags that it cannot have",
+    "its packet list does not follow the one before",
+    "a packet that another conversation has",
+    "bytes that do not add up to those of the file",
+    "starts do not begin with 0 and end with the count",
+    "a conversation that does not have the item",
+    "a conversation is not posted under what it has",
+    "an item without postings",
+];
 
 #[test]
 fn bytes_that_are_no_index_are_refused() {

@@ -255,3 +255,17 @@ proptest! {
         prop_assert_eq!(index.wire_bytes(), bytes);
     }
 }
+
+/// Few conversations among many, found under more than one address: each once, and ascending.
+#[test]
+fn a_range_finds_few_of_many_once_each() {
+    let many = (0..400).map(|i| format!("1 ip 10.0.0.1 > 10.1.{}.{} tcp 1 > 2\n", i / 200, i % 200));
+    let few = ["10.9.0.2 > 10.9.0.1", "10.9.0.1 > 10.0.0.1", "10.0.0.1 > 10.9.0.0"];
+    let lines: Vec<String> = few.iter().map(|ends| format!("1 ip {ends} tcp 1 > 2\n")).chain(many).collect();
+    let packets = steno_core::testkit::recipe(&lines.concat()).unwrap();
+    let index = Index::from_bytes(index_of(&packet_file(&packets), &facts())).unwrap();
+    let (low, high) = ("10.9.0.0".parse().unwrap(), "10.9.255.255".parse().unwrap());
+    assert_eq!(found(|out| index.conversations_by_address(low..=high, out)), [0, 1, 2]);
+    let range = index.address_range(low..=high).unwrap();
+    assert_eq!((range.items, range.postings), (3, 4));
+}

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use crate::segments::{BLOCK_BYTES, facts, index_of, packet_file};
 use steno_core::{block::Block, testkit::recipe};
-use steno_index::{Index, IndexError, Problem, Report, index_packet_file, verify_segment};
+use steno_index::{Index, IndexError, Log, Problem, Report, index_packet_file, note_block, seal, verify_segment};
 
 fn mixed() -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/mixed.recipe");
@@ -89,6 +89,21 @@ fn an_index_of_other_packets_is_found() {
     );
 }
 
+/// Packets that an index without CRCs takes for each other's: alike in time and length, of two conversations.
+#[test]
+fn packets_in_the_wrong_list_are_found() {
+    let line = |port: u16| format!("1700000000 ip 10.0.0.1 > 10.0.0.2 tcp 40000 > {port}\n");
+    let ours = packet_file(&recipe(&[80, 81, 81, 80].map(line).concat()).unwrap());
+    let other = packet_file(&recipe(&[80, 81, 80, 81].map(line).concat()).unwrap());
+    let mut log = Log::new();
+    note_block(&mut log, 0, &Block::parse(&other).unwrap(), None).unwrap();
+    let mut index = Vec::new();
+    let _ = seal(&log, &facts(), &mut index).unwrap();
+    assert!(check(&other, &index).is_clean(), "an index need not have CRCs");
+    let expected = [0, 1].map(|no| format!("conversation {no}: the index has other packets"));
+    assert_eq!(lines(&check(&ours, &index)), expected);
+}
+
 #[test]
 fn a_file_that_is_missing_is_a_problem_with_its_name() {
     let dir = tempfile::tempdir().unwrap();
@@ -121,12 +136,12 @@ fn an_index_is_built_up_to_the_first_block_that_is_not_whole() {
     assert_eq!(built.damage.map(|damage| damage.offset_bytes), Some(u64::from(BLOCK_BYTES)));
     let whole = &packets[..BLOCK_BYTES as usize];
     assert_eq!(index, index_of(whole, &facts()));
-    // A chain that breaks after some packets takes the whole block with it.
-    let mut bad = packets.clone();
-    let at = BLOCK_BYTES as usize + 48;
-    bad[at..at + 4].copy_from_slice(&1u32.to_le_bytes());
-    let mut same = Vec::new();
-    let built = index_packet_file(&mut &bad[..], &facts(), &mut same).unwrap();
-    assert!(built.damage.is_some());
-    assert_eq!(index, same);
+    // A chain that breaks after some packets takes its whole block with it.
+    let mut bad = packets;
+    let second = Block::parse(&bad).unwrap().packets().nth(1).unwrap().unwrap().offset_bytes as usize;
+    bad[second..second + 4].copy_from_slice(&1u32.to_le_bytes());
+    let mut none = Vec::new();
+    let built = index_packet_file(&mut &bad[..], &facts(), &mut none).unwrap();
+    assert_eq!(built.damage.map(|damage| damage.offset_bytes), Some(0));
+    assert_eq!(none, index_of(&[], &facts()));
 }
