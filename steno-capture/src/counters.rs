@@ -1,22 +1,38 @@
 //! What each packet thread counts, and anyone may read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-/// The counters of a thread, on cache lines of their own: one thread adds, others read.
+/// The counters of a thread, on cache lines of their own: the thread adds, others read.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
+    /// Packets of blocks that were taken from the ring.
     pub(crate) packets: Counter,
+    /// Used bytes of those blocks.
     pub(crate) bytes: Counter,
+    /// Those blocks.
     pub(crate) blocks: Counter,
-    pub(crate) dropped: Counter,
+    /// Calls that waited for packets.
+    pub(crate) polls: Counter,
+    /// Packets that the kernel dropped.
+    pub(crate) drops: Counter,
+    /// Times that the ring was full.
     pub(crate) freezes: Counter,
+    /// Writes that failed.
     pub(crate) write_errors: Counter,
-    pub(crate) packets_lost: Counter,
+    /// Packets taken from the ring that did not get to the disk.
+    pub(crate) lost_packets: Counter,
+    /// Segments that were published.
+    pub(crate) segments: Counter,
+    /// Segments that could not be published when the capture ended.
+    pub(crate) unpublished: Counter,
 }
 
 /// A number that only grows.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
@@ -26,5 +42,11 @@ impl Counter {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
     }
 }

@@ -1,10 +1,13 @@
 //! The command line of `stenotype`: every flag of 1.0.1 with its default and meaning, and ours beside them.
+//!
+//! Also what help texts and the man page are made from. A value that can't be right is refused here, with exit status 2;
+//! whether it works on this machine shows when the capture starts.
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, CommandFactory, Parser, ValueEnum, error::ErrorKind, value_parser};
 
-use crate::{filter::Filter, sys::RingShape};
+use crate::{segment::Rotation, sys::RingShape};
 
 /// Block timer unless `--blockage_sec` is given: blocks are written as far as they are filled, so that a short timer
 /// costs no disk.
@@ -50,11 +53,20 @@ pub enum Seccomp {
     Kill,
 }
 
-/// Captures packets from an interface into packet files, with an index beside each.
+/// Captures packets from a network interface into packet files, with an index beside each.
 ///
-/// A flag that is given twice counts as it was given last. Runs until SIGTERM or SIGINT, then writes, indexes and publishes what the ring still holds.
+/// Runs until SIGTERM or SIGINT; then everything that was received is written, indexed and published, and the exit status
+/// is 0. A second signal ends it at once. Exit status 1: it could not start, or not everything could be published. 2: the
+/// command line can't be right.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "stenotype", version, rename_all = "snake_case", disable_help_flag = true, args_override_self = true)]
+#[command(
+    name = "stenotype",
+    version,
+    rename_all = "snake_case",
+    args_override_self = true,
+    infer_long_args = true,
+    disable_help_flag = true
+)]
 pub struct Flags {
     /// Log more; may be given several times
     #[arg(short = 'v', action = ArgAction::Count)]
@@ -65,66 +77,67 @@ pub struct Flags {
     /// Interface to read packets from
     #[arg(long, value_name = "IFACE", default_value = "eth0")]
     pub iface: String,
-    /// Directory that holds PKT<i> and IDX<i>, which are created where they are missing
-    #[arg(long, value_name = "DIR")]
-    pub dir: PathBuf,
+    /// Directory that holds PKT0 and IDX0, for a second thread PKT1 and IDX1, and so on; they are created where they are
+    /// missing
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["usage", "testimony"])]
+    pub dir: Option<PathBuf>,
     /// Stop after this many packets; -1: never
-    #[arg(long, value_name = "NUM", default_value_t = -1, allow_negative_numbers = true)]
+    #[arg(long, value_name = "NUM", default_value_t = -1, allow_negative_numbers = true, value_parser = value_parser!(i64).range(-1..))]
     pub count: i64,
     /// Blocks of each thread's ring
-    #[arg(long, value_name = "NUM", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(2..=65536))]
+    #[arg(long, value_name = "NUM", default_value_t = 2048, value_parser = value_parser!(u32).range(4..=65536))]
     pub blocks: u32,
-    /// Writes under way at most, for each thread
-    #[arg(long, value_name = "NUM", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub aiops: u32,
+    /// Writes under way at most, for each thread; not more than --blocks [default: 128]
+    #[arg(long, value_name = "NUM", value_parser = value_parser!(u32).range(1..=4096))]
+    pub aiops: Option<u32>,
     /// A packet file is rotated when it has this many MiB
-    #[arg(long, value_name = "NUM", default_value_t = FILE_MB_MAX, value_parser = clap::value_parser!(u64).range(1..=FILE_MB_MAX))]
+    #[arg(long, value_name = "NUM", default_value_t = FILE_MB_MAX, value_parser = value_parser!(u64).range(1..=FILE_MB_MAX))]
     pub filesize_mb: u64,
     /// Threads that read packets, each with its own ring and files
-    #[arg(long, value_name = "NUM", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "NUM", default_value_t = 1, value_parser = value_parser!(u16).range(1..=256))]
     pub threads: u16,
     /// A packet file is rotated when it is this many seconds old
-    #[arg(long, value_name = "NUM", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "NUM", default_value_t = 60, value_parser = value_parser!(u64).range(1..=31_536_000))]
     pub fileage_sec: u64,
-    /// How packets are shared among threads: a PACKET_FANOUT_ value of packet(7). By default by a hash that is the
-    /// same for both directions of a conversation
-    #[arg(long, value_name = "NUM")]
+    /// How packets are shared among threads: a PACKET_FANOUT_ value of packet(7), flags included [default: 0, by a hash
+    /// that is the same for both directions of a conversation]
+    #[arg(long, value_name = "NUM", value_parser = kernel_number)]
     pub fanout_type: Option<u16>,
-    /// Share the packets with other processes that give the same id
-    #[arg(long, value_name = "NUM", value_parser = clap::value_parser!(u16).range(1..))]
-    pub fanout_id: Option<u16>,
-    /// User to become once the sockets are open, by name or number (when started as root: nobody)
+    /// Share packets with other processes that give the same id; 0: with none
+    #[arg(long, value_name = "NUM", default_value_t = 0, hide_default_value = true)]
+    pub fanout_id: u16,
+    /// User to become once the sockets are open, by name or number [default: nobody, when started as root]
     #[arg(long, value_name = "USER")]
     pub uid: Option<String>,
-    /// Group to become once the sockets are open, by name or number (when started as root: nogroup)
+    /// Group to become once the sockets are open, by name or number [default: nogroup, when started as root]
     #[arg(long, value_name = "GROUP")]
     pub gid: Option<String>,
     /// Write no index
     #[arg(long)]
     pub no_index: bool,
     /// Nice level of the threads that write indexes
-    #[arg(long, value_name = "NUM", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-20..=19))]
+    #[arg(long, value_name = "NUM", default_value_t = 0, allow_negative_numbers = true, value_parser = value_parser!(i32).range(-20..=19))]
     pub index_nicelevel: i32,
-    /// Capture only what this accepts: a filter of pcap-filter(7), or a compiled program in hexadecimal, 16 digits an
-    /// instruction
-    #[arg(long, value_name = "FILTER", value_parser = Filter::parse)]
-    pub filter: Option<Filter>,
-    /// Parsed, and not in force in this version: none, trace or kill
-    #[arg(long, value_name = "MODE", default_value = "kill")]
-    pub seccomp: Seccomp,
+    /// Capture only what this accepts: a filter of pcap-filter(7), compiled by tcpdump, or a compiled program in
+    /// hexadecimal, 16 digits an instruction
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Option<String>,
+    /// What a forbidden system call brings about; not in force in this version [default: kill]
+    #[arg(long, value_name = "MODE")]
+    pub seccomp: Option<Seccomp>,
     /// Reserve this many MiB on the disk when a packet file is opened
-    #[arg(long, value_name = "NUM", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=FILE_MB_MAX))]
+    #[arg(long, value_name = "NUM", default_value_t = 0, value_parser = value_parser!(u64).range(0..=FILE_MB_MAX))]
     pub preallocate_file_mb: u64,
-    /// Accepted; a quiet link is no fault, and no watchdog looks for one
+    /// Accepted, and always so: a quiet link is no fault, and no watchdog looks for one
     #[arg(long)]
     pub no_watchdogs: bool,
     /// Not supported: use --iface
     #[arg(long, value_name = "SOCKET")]
     pub testimony: Option<String>,
-    /// A block that has packets is written after this many seconds, full or not (half a second unless given)
-    #[arg(long, value_name = "NUM", value_parser = clap::value_parser!(u64).range(1..=4_000_000))]
-    pub blockage_sec: Option<u64>,
-    /// KiB of a block: a power of two
+    /// A block that has packets is written after this many seconds, full or not [default: 0.5]
+    #[arg(long, value_name = "SEC", value_parser = seconds)]
+    pub blockage_sec: Option<Duration>,
+    /// KiB of a block: a multiple of 4
     #[arg(long, value_name = "NUM", default_value_t = 1024, value_parser = block_kib)]
     pub blocksize_kb: u32,
     /// Do not set the interface to promiscuous mode
@@ -140,35 +153,185 @@ pub struct Flags {
     #[arg(long, value_name = "FORMAT", default_value = "native")]
     pub index_format: IndexFormat,
     /// Keep a CRC-32C of each block in the index
-    #[arg(long, value_name = "on|off", default_value = "on")]
+    #[arg(long, value_name = "on|off", default_value = "on", hide_possible_values = true)]
     pub block_crc: Switch,
-    /// How to write; unless given, io_uring where the kernel allows it, else pwrite
+    /// How to write [default: uring where the kernel allows it, else sync]
     #[arg(long, value_name = "WAY")]
     pub io: Option<IoChoice>,
+    /// Print a short usage message
+    #[arg(long)]
+    pub usage: bool,
     /// Print help
-    #[arg(long, short = '?', action = ArgAction::HelpLong)]
+    #[arg(long, short = 'h', short_alias = '?', action = ArgAction::Help)]
     help: Option<bool>,
 }
 
+/// Writes under way at most unless `--aiops` is given.
+const AIOPS_DEFAULT: u32 = 128;
+
 impl Flags {
+    /// Checks what no flag can check for itself.
+    ///
+    /// # Errors
+    /// A usage error: [`clap::Error::exit`] prints it and ends the process with status 2.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        let bad = |text: String| Err(Self::command().error(ErrorKind::ValueValidation, text));
+        if self.aiops.is_some_and(|aiops| aiops > self.blocks) {
+            return bad(format!(
+                "--aiops={} is more than --blocks={}: writes can't be under way for more blocks than there are",
+                self.aiops.unwrap_or_default(),
+                self.blocks
+            ));
+        }
+        if self.filesize_mb << 10 < u64::from(self.blocksize_kb) {
+            return bad(format!(
+                "--filesize_mb={} has no room for a block of --blocksize_kb={}",
+                self.filesize_mb, self.blocksize_kb
+            ));
+        }
+        Ok(())
+    }
+
     /// The shape of each ring.
     pub(crate) fn ring_shape(&self) -> RingShape {
-        let retire_after = self.blockage_sec.map_or(RETIRE_AFTER_DEFAULT, Duration::from_secs);
+        let retire_after = self.blockage_sec.unwrap_or(RETIRE_AFTER_DEFAULT);
         RingShape { block_bytes: self.blocksize_kb << 10, blocks: self.blocks, retire_after }
     }
 
-    /// -v less -q.
-    pub fn verbosity(&self) -> i32 {
+    /// When files are rotated.
+    pub(crate) fn rotation(&self) -> Rotation {
+        let block_bytes = self.blocksize_kb << 10;
+        let blocks_max = u32::try_from((self.filesize_mb << 20) / u64::from(block_bytes.max(1))).unwrap_or(u32::MAX);
+        Rotation { block_bytes, blocks_max, after: Duration::from_secs(self.fileage_sec) }
+    }
+
+    /// Writes under way at most.
+    pub(crate) fn in_flight_max(&self) -> u32 {
+        self.aiops.unwrap_or(AIOPS_DEFAULT).min(self.blocks)
+    }
+
+    /// `-v` less `-q`.
+    pub(crate) fn verbosity(&self) -> i32 {
         i32::from(self.verbose) - i32::from(self.quiet)
     }
 }
 
-/// A power of two from 16 KiB (larger than any Ethernet frame that is not jumbo) to 128 MiB.
+/// A number in decimal, or in hexadecimal as headers of the kernel have it.
+fn kernel_number(text: &str) -> Result<u16, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u16::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "takes a number from 0 to 65535, or 0x0 to 0xffff".to_owned())
+}
+
+/// Seconds, with or without decimals.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let parsed: Option<f64> = text.parse().ok().filter(|secs| (0.001..=86_400.0).contains(secs));
+    parsed.map(Duration::from_secs_f64).ok_or_else(|| "takes seconds, from 0.001 to 86400".to_owned())
+}
+
+/// From what holds the largest Ethernet frame to 128 MiB; the kernel wants whole pages.
 fn block_kib(text: &str) -> Result<u32, String> {
-    let kib: u32 = text.parse().map_err(|e| format!("{e}"))?;
-    if kib.is_power_of_two() && (16..=128 << 10).contains(&kib) {
-        Ok(kib)
-    } else {
-        Err("takes a power of two from 16 to 131072".to_owned())
+    let kib: Option<u32> =
+        text.parse().ok().filter(|kib: &u32| (12..=128 << 10).contains(kib) && kib.is_multiple_of(4));
+    kib.ok_or_else(|| "takes a multiple of 4 from 12 to 131072".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Flags, clap::Error> {
+        let flags = Flags::try_parse_from([&["stenotype"], args].concat())?;
+        flags.check().map(|()| flags)
+    }
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_1_0_1_is_understood_in_both_spellings() {
+        for (flag, value) in [
+            ("--iface", "lo"),
+            ("--dir", "/d"),
+            ("--count", "-1"),
+            ("--blocks", "64"),
+            ("--aiops", "32"),
+            ("--filesize_mb", "100"),
+            ("--threads", "2"),
+            ("--fileage_sec", "9"),
+            ("--fanout_type", "4097"),
+            ("--fanout_id", "7"),
+            ("--uid", "nobody"),
+            ("--gid", "65534"),
+            ("--index_nicelevel", "-5"),
+            ("--filter", "0006000000040000"),
+            ("--seccomp", "trace"),
+            ("--preallocate_file_mb", "64"),
+            ("--testimony", "/s"),
+            ("--blockage_sec", "10"),
+            ("--blocksize_kb", "2048"),
+            ("--stats_blocks", "0"),
+            ("--stats_sec", "5"),
+        ] {
+            for args in [vec!["--dir=/x", flag, value], vec!["--dir=/x", &format!("{flag}={value}")]] {
+                assert!(parse(&args).is_ok(), "{args:?}: {}", parse(&args).unwrap_err());
+            }
+        }
+        let flags = parse(&["--dir=/d", "-v", "-vv", "-q", "--no_index", "--no_watchdogs", "--no_promisc"]).unwrap();
+        assert_eq!(flags.verbosity(), 2);
+        assert!(flags.no_index && flags.no_watchdogs && flags.no_promisc);
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_1_0_1_but_for_the_block_timer() {
+        let flags = parse(&["--dir=/d"]).unwrap();
+        assert_eq!((flags.iface.as_str(), flags.count, flags.threads), ("eth0", -1, 1));
+        assert_eq!((flags.blocks, flags.in_flight_max(), flags.blocksize_kb), (2048, 128, 1024));
+        assert_eq!((flags.filesize_mb, flags.fileage_sec), (4096, 60));
+        assert_eq!((flags.stats_blocks, flags.stats_sec), (100, 60));
+        assert_eq!(flags.ring_shape().retire_after, Duration::from_millis(500));
+        let rotation = Rotation { block_bytes: 1 << 20, blocks_max: 4096, after: Duration::from_secs(60) };
+        assert_eq!(flags.rotation(), rotation);
+        assert_eq!(parse(&["--dir=/d", "--blockage_sec=10"]).unwrap().ring_shape().retire_after.as_secs(), 10);
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_flag_holds_and_a_beginning_is_enough() {
+        let flags = parse(&["--threads=1", "--dir=/a", "--dir", "/b", "--threads", "3", "--filesi=7"]).unwrap();
+        assert_eq!((flags.threads, flags.filesize_mb), (3, 7));
+        assert_eq!(flags.dir.unwrap().to_str(), Some("/b"));
+    }
+
+    #[test]
+    fn fewer_blocks_than_writes_by_default_are_no_mistake() {
+        assert_eq!(parse(&["--dir=/d", "--blocks=64"]).unwrap().in_flight_max(), 64);
+    }
+
+    #[test]
+    fn what_cannot_be_right_is_refused_in_words() {
+        for (args, words) in [
+            (vec!["--dir=/d", "--treads=2"], "--threads"),
+            (vec!["--dir=/d", "--threads=0"], "1..=256"),
+            (vec!["--dir=/d", "--threads=x"], "invalid digit"),
+            (vec!["--dir=/d", "--filesize_mb=4097"], "1..=4096"),
+            (vec!["--dir=/d", "--fanout_type=65536"], "65535"),
+            (vec!["--dir=/d", "--blockage_sec=0"], "0.001"),
+            (vec!["--dir=/d", "--blocksize_kb=10"], "multiple of 4"),
+            (vec!["--dir=/d", "--count=-2"], "-2"),
+            (vec!["--dir=/d", "--seccomp=maybe"], "trace"),
+            (vec!["--dir=/d", "--io=fast"], "uring"),
+            (vec!["--dir=/d", "--blocks=16", "--aiops=17"], "more than --blocks=16"),
+            (vec!["--dir=/d", "--filesize_mb=1", "--blocksize_kb=2048"], "no room"),
+            (vec!["--threads=1"], "--dir"),
+            (vec!["--dir=/d", "stray"], "stray"),
+        ] {
+            let error = parse(&args).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{args:?}");
+            assert!(error.to_string().contains(words), "{args:?}: {error}");
+        }
     }
 }

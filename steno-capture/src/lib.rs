@@ -1,20 +1,33 @@
-//! `stenotype`: from a network interface to packet files and index files (steps 1 to 5 of the data flow).
+//! `stenotype`: from a network interface to packet files and index files (steps 1 to 5 of the data flow,
+//! `docs/ARCHITECTURE.md`).
+//!
+//! ```text
+//! interface -> ring/ (sockets, blocks, packet threads) -> segment/ (log, rotation, index threads) -> published files
+//!                                                            \-> io/ (writes out of the ring)
+//! ```
+//! `run/` puts these together and watches them, `flags` is the command line, `sys/` is the operating system. Each packet
+//! thread has a socket, a ring, files and an index thread of its own, and shares nothing with the others but the request to
+//! stop and the budget of `--count`. Nothing here answers queries, and no other crate links this one: the daemon and the
+//! demo run the program.
+
 #![deny(unsafe_code)]
+
+mod console;
 mod counters;
+mod error;
 mod filter;
 mod flags;
 mod io;
-mod log;
-mod packet_thread;
+mod ring;
 mod run;
 mod segment;
 mod sys;
 
-pub use filter::Filter;
+pub use error::CaptureError;
 pub use flags::{Flags, IndexFormat, IoChoice, Seccomp, Switch};
 pub use run::run;
 
-/// The command line, for help texts and man pages.
+/// The command line, for help texts, completions and man pages.
 pub fn command() -> clap::Command {
     <Flags as clap::CommandFactory>::command()
 }

@@ -3,8 +3,9 @@
 
 mod support;
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
+use steno_core::testkit::need;
 use support::{Wire, names, output};
 
 fn stenotype(flags: &[&str]) -> (Option<i32>, String) {
@@ -66,10 +67,9 @@ fn wrong_flags_are_named() {
     for (flag, expected) in [
         ("--blokcs=5", "--blocks"),
         ("--blocks=0", "--blocks"),
-        ("--blocksize_kb=1000", "power of two"),
+        ("--blocksize_kb=10", "multiple of 4"),
         ("--filesize_mb=5000", "--filesize_mb"),
         ("--io=magic", "uring"),
-        ("--filter=0011", "16 hexadecimal digits"),
         ("--seccomp=maybe", "kill"),
         ("--fileage_sec=0", "--fileage_sec"),
         ("--iface=lo", "--dir"),
@@ -84,19 +84,74 @@ fn wrong_flags_are_named() {
 fn what_cannot_be_captured_is_said_in_a_sentence_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let at = format!("--dir={}", dir.path().display());
-    let missing = format!("--dir={}/no/such", dir.path().display());
+    fs::write(dir.path().join("file"), "").unwrap();
+    let below_file = format!("--dir={}/file/store", dir.path().display());
     for (flags, expected) in [
-        (&[at.as_str(), "--testimony=/x"][..], "with --iface".to_owned()),
-        (&[at.as_str(), "--index_format=leveldb"], "native".to_owned()),
-        (&[at.as_str(), "--uid=nosuchuser"], "no such account".to_owned()),
-        (&[missing.as_str(), "--uid=0", "--gid=0"], "failed to make the directory".to_owned()),
+        (&[at.as_str(), "--testimony=/x"][..], "with --iface"),
+        (&[at.as_str(), "--index_format=leveldb"], "native"),
+        (&[at.as_str(), "--uid=nosuchuser"], "no such user"),
+        (&[at.as_str(), "--gid=nosuchgroup"], "no such group"),
+        (&[at.as_str(), "--filter=0006000000000000000600000000000"], "no multiple"),
+        (&[at.as_str(), "--filter=0015050500000000"], "jumps past"),
     ] {
         let (status, text) = stenotype(flags);
         assert_eq!(status, Some(1), "{flags:?}: {text}");
-        assert!(text.contains(&expected), "{flags:?}: {text}");
+        assert!(text.contains(expected), "{flags:?}: {text}");
         assert_eq!(text.lines().count(), 1, "{text}");
-        assert_eq!(names(dir.path()), Vec::<String>::new(), "{flags:?}");
+        assert_eq!(names(dir.path()), ["file"], "{flags:?}");
     }
+    if rustix::process::geteuid().is_root() {
+        let (status, text) = stenotype(&[&below_file, "--iface=lo", "--blocks=8", "--uid=0", "--gid=0"]);
+        assert_eq!(status, Some(1), "{text}");
+        assert!(text.contains("failed to make the directory") && text.contains("file/store"), "{text}");
+        assert_eq!(names(dir.path()), ["file"]);
+    }
+}
+
+#[test]
+fn without_privileges_it_says_which() {
+    let root = rustix::process::geteuid().is_root();
+    let setpriv = Command::new("setpriv").arg("--version").output().is_ok();
+    if !need(!root || setpriv, "setpriv, to be someone without privileges") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(if root { "setpriv" } else { env!("CARGO_BIN_EXE_stenotype") });
+    if root {
+        let _ = command.args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_stenotype")]);
+    }
+    let _ = command.args(["--iface=lo", "--blocks=8"]).arg(format!("--dir={}/store", dir.path().display()));
+    let output = output(command);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("CAP_NET_RAW") && text.lines().count() == 1, "{text}");
+    assert_eq!(names(dir.path()), Vec::<String>::new());
+}
+
+#[test]
+fn usage_is_short_and_the_version_is_told() {
+    for (flag, expected) in [("--usage", "Usage: stenotype"), ("--version", "stenotype "), ("-?", "--iface")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stenotype"));
+        let _ = command.arg(flag);
+        let output = output(command);
+        assert_eq!(output.status.code(), Some(0), "{flag}");
+        assert!(String::from_utf8(output.stdout).unwrap().contains(expected), "{flag}");
+    }
+}
+
+#[test]
+fn what_is_no_ethernet_is_refused() {
+    let Some(wire) = Wire::new() else { return };
+    let made = wire.command("ip").args(["tuntap", "add", "t0", "mode", "tun"]).status().unwrap().success();
+    if !need(made, "tun interfaces") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let result = output(wire.stenotype(dir.path(), &["--iface=t0", "-q"]));
+    let text = String::from_utf8(result.stderr).unwrap();
+    assert_eq!(result.status.code(), Some(1), "{text}");
+    assert!(text.contains("t0 does not carry Ethernet"), "{text}");
+    assert_eq!(names(dir.path()), Vec::<String>::new());
 }
 
 #[test]
@@ -109,15 +164,23 @@ fn a_missing_interface_and_an_unwritable_directory_leave_nothing() {
     assert_eq!(result.status.code(), Some(1), "{text}");
     assert!(text.contains("no interface \"nosuch0\"") && text.lines().count() == 1, "{text}");
     assert_eq!(names(dir.path()), Vec::<String>::new());
+    let refused = |dir: &Path| {
+        let mut command = wire.command(env!("CARGO_BIN_EXE_stenotype"));
+        let _ = command.arg(format!("--dir={}", dir.display())).args(["--iface=v1", "--blocks=8"]);
+        let result = output(command);
+        let text = String::from_utf8(result.stderr).unwrap();
+        assert_eq!(result.status.code(), Some(1), "{text}");
+        assert!(text.contains("let the user `nobody` write there") && text.lines().count() == 1, "{text}");
+    };
+    // A place that nobody can't even get to: what root had made for nobody is taken back.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    refused(dir.path());
+    assert_eq!(names(dir.path()), Vec::<String>::new());
     // Directories that are there, but not nobody's.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     for name in ["PKT0", "IDX0"] {
         fs::create_dir(dir.path().join(name)).unwrap();
     }
-    let mut command = wire.command(env!("CARGO_BIN_EXE_stenotype"));
-    let _ = command.arg(format!("--dir={}", dir.path().display())).args(["--iface=v1", "--blocks=8"]);
-    let result = output(command);
-    let text = String::from_utf8(result.stderr).unwrap();
-    assert_eq!(result.status.code(), Some(1), "{text}");
-    assert!(text.contains("writable for the user of --uid"), "{text}");
+    refused(dir.path());
     assert_eq!(names(&dir.path().join("PKT0")), Vec::<String>::new());
 }

@@ -1,7 +1,20 @@
-//! The file that a packet thread writes, from its first block to the name that publishes it.
+//! A segment from its first block to the names that publish it (steps 3 and 5 of the data flow).
+//!
+//! [`SegmentWriter`] runs on the packet thread: it notes each block in the open segment's log, has it written, rotates
+//! files, and goes on when a write fails. [`Sealer`] is its index thread, which makes the index and publishes both files.
 
+mod failure;
 mod open;
+mod rotation;
+mod seal;
 mod sealer;
+mod writer;
 
-pub(crate) use open::{OpenSegment, Place, Rotation, WrittenBlock};
-pub(crate) use sealer::{SealJob, Sealer};
+pub(crate) use open::{OpenSegment, Place};
+pub(crate) use rotation::Rotation;
+pub(crate) use seal::SealJob;
+pub(crate) use sealer::Sealer;
+pub(crate) use writer::{DropSource, Means, SegmentWriter, WriterOptions};
+
+#[cfg(test)]
+mod tests;

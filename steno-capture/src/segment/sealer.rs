@@ -1,43 +1,38 @@
-//! The index thread beside a packet thread: takes finished files, writes their indexes, publishes both (step 5).
+//! The index thread beside a packet thread: takes finished files and publishes them (step 5 of the data flow).
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, BufReader, BufWriter, Read, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    sync::mpsc::{self, Receiver, SyncSender, TrySendError},
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
+    },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
-use anyhow::Context;
-use steno_index::{Facts, Log, index_packet_file, segment::SegmentPaths};
+use steno_index::Log;
 
+use super::{SealJob, seal::SealError};
 use crate::{
-    io::PacketFile,
-    log::{error, info, warning},
+    console::{debug, error, warning},
+    counters::Counters,
     sys,
 };
 
-/// Finished files that wait at most; a packet thread holds back more of them itself.
-const WAITING_MAX: usize = 2;
-
-/// A file whose blocks have all been written.
-#[derive(Debug)]
-pub(crate) struct SealJob {
-    pub(crate) paths: SegmentPaths,
-    pub(crate) file: PacketFile,
-    /// Its length: whole blocks, up to the first that could not be written.
-    pub(crate) file_bytes: u64,
-    /// Its packets; where a block could not be written, more than it has.
-    pub(crate) log: Log,
-    pub(crate) log_is_exact: bool,
-    pub(crate) facts: Facts,
-}
+/// Finished files in the channel at most.
+const CHANNEL_MAX: usize = 2;
+/// Finished files that keep their logs while the channel is full. Further ones are read back when their turn comes: slower,
+/// but the memory of a capture stays bounded however far its index thread is behind.
+const LOGS_WAITING_MAX: usize = 4;
+/// How long until a file that could not be published is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// The packet thread's end of an index thread.
 #[derive(Debug)]
 pub(crate) struct Sealer {
     jobs: Option<SyncSender<SealJob>>,
+    waiting: VecDeque<SealJob>,
     /// Logs to be used again.
     logs: Receiver<Log>,
     thread: Option<JoinHandle<()>>,
@@ -45,8 +40,11 @@ pub(crate) struct Sealer {
 
 impl Sealer {
     /// Starts the index thread of packet thread `number`.
-    pub(crate) fn start(number: u16, nice_level: i32, with_index: bool) -> io::Result<Self> {
-        let (jobs, waiting) = mpsc::sync_channel::<SealJob>(WAITING_MAX);
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub(crate) fn start(number: u16, nice_level: i32, with_index: bool, counters: Arc<Counters>) -> io::Result<Self> {
+        let (jobs, received) = mpsc::sync_channel(CHANNEL_MAX);
         let (used, logs) = mpsc::channel();
         let thread = thread::Builder::new().name(format!("index{number}")).spawn(move || {
             if nice_level != 0
@@ -54,21 +52,10 @@ impl Sealer {
             {
                 warning!("the nice level of this thread stays as it is: {e}");
             }
-            let mut memory = steno_index::Sealer::new();
-            for job in waiting {
-                let name = job.paths.packet_file();
-                let (result, mut log) = seal(job, with_index, &mut memory);
-                match result {
-                    Ok(text) => info!("published {}: {text}", name.display()),
-                    Err(e) => {
-                        error!("failed to publish {}: {e:#}. Its hidden files stay where they are", name.display())
-                    }
-                }
-                log.clear();
-                let _ = used.send(log);
-            }
+            let sealer = with_index.then(steno_index::Sealer::new);
+            IndexThread { jobs: received, used, sealer, failed: VecDeque::new(), counters }.run();
         })?;
-        Ok(Self { jobs: Some(jobs), logs, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), waiting: VecDeque::new(), logs, thread: Some(thread) })
     }
 
     /// An empty log, used before if there is one.
@@ -76,59 +63,115 @@ impl Sealer {
         self.logs.try_recv().unwrap_or_default()
     }
 
-    /// Hands a finished file over; it comes back while too many wait.
-    pub(crate) fn offer(&self, job: SealJob) -> Result<(), Box<SealJob>> {
-        let Some(jobs) = &self.jobs else { return Err(Box::new(job)) };
-        jobs.try_send(job).map_err(|e| match e {
-            TrySendError::Full(job) | TrySendError::Disconnected(job) => Box::new(job),
-        })
+    /// Hands a finished file over, without waiting for anything.
+    pub(crate) fn hand_over(&mut self, mut job: SealJob) {
+        if self.waiting.len() >= LOGS_WAITING_MAX {
+            job.log = None;
+        }
+        self.waiting.push_back(job);
+        self.go_on();
     }
 
-    /// Hands a finished file over, and waits for room.
-    pub(crate) fn hand_over(&self, job: SealJob) {
-        if let Some(jobs) = &self.jobs
-            && jobs.send(job).is_err()
-        {
-            error!("the index thread has died; the file keeps its hidden name");
+    /// Sends what waits, as far as there is room.
+    pub(crate) fn go_on(&mut self) {
+        let Some(jobs) = &self.jobs else { return };
+        while let Some(job) = self.waiting.pop_front() {
+            match jobs.try_send(job) {
+                Ok(()) => {}
+                Err(TrySendError::Full(job)) => {
+                    self.waiting.push_front(job);
+                    return;
+                }
+                Err(TrySendError::Disconnected(job)) => {
+                    error!("the index thread has died: {} stays hidden", job.paths.packet_file().display());
+                }
+            }
         }
     }
 
-    /// Waits until all that was handed over has been published.
+    /// Waits until everything that was handed over is published, or could not be.
     pub(crate) fn finish(mut self) {
-        drop(self.jobs.take());
+        if let Some(jobs) = self.jobs.take() {
+            for job in self.waiting.drain(..) {
+                // It only fails where the thread has died, which is said below.
+                let _ = jobs.send(job);
+            }
+        }
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            error!("the index thread has died");
+            error!("the index thread has died; hidden files stay where they are");
         }
     }
 }
 
-fn seal(job: SealJob, with_index: bool, memory: &mut steno_index::Sealer) -> (anyhow::Result<String>, Log) {
-    let SealJob { paths, file, file_bytes, log, log_is_exact, facts } = job;
-    let write = || {
-        file.finish(file_bytes).with_context(|| paths.hidden_packet_file().display().to_string())?;
-        if !with_index {
-            paths.publish_without_index()?;
-            return Ok(format!("{file_bytes} bytes, no index"));
-        }
-        let index = paths.hidden_index_file();
-        let sealed = if log_is_exact {
-            write_index(&index, |out| Ok(memory.seal(&log, &facts, out)?))
-        } else {
-            let packets = File::open(paths.hidden_packet_file())?;
-            let mut packets = BufReader::new(packets).take(file_bytes);
-            write_index(&index, |out| Ok(index_packet_file(&mut packets, &facts, out)?.summary))
-        };
-        let summary = sealed.with_context(|| index.display().to_string())?;
-        paths.publish()?;
-        Ok(format!("{} packets in {} conversations", summary.packets, summary.conversations))
-    };
-    (write(), log)
+/// The index thread itself.
+struct IndexThread {
+    jobs: Receiver<SealJob>,
+    used: mpsc::Sender<Log>,
+    sealer: Option<steno_index::Sealer>,
+    /// Files that could not be published so far.
+    failed: VecDeque<SealJob>,
+    counters: Arc<Counters>,
 }
 
-fn write_index<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<T>) -> anyhow::Result<T> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let mut out = BufWriter::with_capacity(1 << 18, file);
-    let result = write(&mut out)?;
-    out.flush()?;
-    Ok(result)
+impl IndexThread {
+    fn run(mut self) {
+        loop {
+            let received = match self.failed.is_empty() {
+                true => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                false => self.jobs.recv_timeout(TRY_AGAIN),
+            };
+            match received {
+                Ok(job) => self.publish(job),
+                Err(RecvTimeoutError::Timeout) => self.try_again(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.try_again();
+        for job in &self.failed {
+            self.counters.unpublished.add(1);
+            error!("{} stays hidden", job.paths.hidden_packet_file().display());
+        }
+    }
+
+    fn try_again(&mut self) {
+        for job in std::mem::take(&mut self.failed) {
+            self.publish(job);
+        }
+    }
+
+    fn publish(&mut self, mut job: SealJob) {
+        match job.run(self.sealer.as_mut()) {
+            Ok(summary) => {
+                self.counters.segments.add(1);
+                let path = job.paths.packet_file();
+                match summary {
+                    Some(s) => debug!(
+                        "published {}: {} packets, {} conversations, index of {} bytes",
+                        path.display(),
+                        s.packets,
+                        s.conversations,
+                        s.file_bytes
+                    ),
+                    None => debug!("published {}: {} blocks, no index", path.display(), job.blocks),
+                }
+                self.give_back(job.log.take());
+            }
+            Err(e) => {
+                let again = if matches!(e, SealError::Index { .. }) { "" } else { "; it is tried again" };
+                error!("failed to publish {}: {e}{again}", job.paths.packet_file().display());
+                // The packets are on the disk: no need to keep a second account of them.
+                self.give_back(job.log.take());
+                self.failed.push_back(job);
+            }
+        }
+    }
+
+    /// Lets the packet thread use a log again.
+    fn give_back(&self, log: Option<Log>) {
+        if let Some(mut log) = log {
+            log.clear();
+            // The packet thread may have ended.
+            let _ = self.used.send(log);
+        }
+    }
 }

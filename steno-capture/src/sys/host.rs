@@ -1,6 +1,8 @@
-//! What the host is called, and how important a thread is.
+//! What the host is called, and the limits of the process.
 
 use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
 
 /// The host's name and kernel (uname(2)).
 #[derive(Clone, Debug)]
@@ -23,5 +25,24 @@ impl Host {
 /// Gives the calling thread this nice level.
 pub(crate) fn set_nice_level(level: i32) -> io::Result<()> {
     // On Linux the nice level belongs to the thread (setpriority(2), "C library/kernel differences").
-    rustix::process::setpriority_process(None, level).map_err(io::Error::from)
+    setpriority_process(None, level).map_err(io::Error::from)
+}
+
+/// Lets threads go down to this nice level once the process is not root any more (getrlimit(2), RLIMIT_NICE).
+pub(crate) fn allow_nice_level(level: i32) -> io::Result<()> {
+    raise(Resource::Nice, u64::try_from(20 - level).unwrap_or_default())
+}
+
+/// Lets the process lock, and register for I/O, this much memory more (RLIMIT_MEMLOCK).
+pub(crate) fn allow_locked_memory(bytes: u64) -> io::Result<()> {
+    let now = getrlimit(Resource::Memlock).current;
+    now.map_or(Ok(()), |now| raise(Resource::Memlock, now.saturating_add(bytes)))
+}
+
+/// Raises a limit to `least`, where it is below that.
+fn raise(resource: Resource, least: u64) -> io::Result<()> {
+    let limit = getrlimit(resource);
+    let at_least = |value: Option<u64>| value.map(|value| value.max(least));
+    let raised = Rlimit { current: at_least(limit.current), maximum: at_least(limit.maximum) };
+    if raised == limit { Ok(()) } else { Ok(setrlimit(resource, raised)?) }
 }

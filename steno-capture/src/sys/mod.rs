@@ -6,16 +6,18 @@
 #![expect(unsafe_code, reason = "system calls and kernel-shared memory that no crate wraps")]
 
 mod host;
+mod memory;
 mod privileges;
 mod ring;
 mod socket;
 mod uring;
 
-pub(crate) use host::{Host, set_nice_level};
-pub(crate) use privileges::{Account, become_account, group_number, user_number};
-pub(crate) use ring::{Block, Ring};
+pub(crate) use host::{Host, allow_locked_memory, allow_nice_level, set_nice_level};
+pub(crate) use memory::{AlignedBuffer, BlockMemory};
+pub(crate) use privileges::{Account, Acting, group_by_name, user_by_name};
+pub(crate) use ring::{OpenHeader, RingBlock, RingMemory};
 pub(crate) use socket::{FilterInstruction, PacketSocket, RingShape};
-pub(crate) use uring::{Completion, Uring};
+pub(crate) use uring::{Operation, Uring};
 
 use std::io;
 

@@ -1,141 +1,170 @@
-//! Writes out of the ring by io_uring: the ring's memory registered once, a write a block.
+//! Writes by io_uring, each of which owns the memory that it writes from until the kernel is done with it.
 
-use std::{
-    io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
-};
+use std::{fs::File, io, os::fd::AsRawFd, sync::Arc, time::Duration};
 
 use io_uring::{IoUring, opcode, types};
 
-use super::{Block, Ring};
+use super::{BlockMemory, RingMemory};
 
 /// The kernel registers at most 1 GiB as one buffer (io_uring_register(2)).
 const REGISTERED_BYTES_MAX: usize = 1 << 30;
 
-/// A write that has ended.
+/// A write of a part of a block.
 #[derive(Debug)]
-pub(crate) struct Completion {
-    /// What `write` was told.
-    pub(crate) tag: u64,
-    /// Bytes written, or why not.
-    pub(crate) result: io::Result<u32>,
+pub(crate) struct Operation {
+    pub(crate) file: Arc<File>,
+    pub(crate) memory: BlockMemory,
+    /// The bytes of `memory` to write.
+    pub(crate) from: usize,
+    pub(crate) until: usize,
+    /// Where in the file.
+    pub(crate) offset_bytes: u64,
 }
 
-/// An io_uring with the blocks that its writes read from.
-pub(crate) struct Uring {
-    /// Before `in_flight`, so that it is dropped first: dropping it waits for nothing, but `drop` below has.
+/// An io_uring, and the operations that it has under way with what the caller wants to know of each.
+pub(crate) struct Uring<T> {
     uring: IoUring,
-    in_flight: Vec<Option<(Block, u64)>>,
-    busy: u32,
-    /// Start of the ring's memory, where it could be registered.
-    registered: Option<usize>,
+    slots: Vec<Option<(Operation, T)>>,
+    in_flight: usize,
+    /// The ring whose memory is registered: blocks of it need not be mapped in again for each write.
+    registered: Option<Arc<RingMemory>>,
 }
 
-impl Uring {
-    /// An io_uring for at most `depth` writes at a time. Fails where the kernel or a sandbox forbids io_uring.
-    pub(crate) fn new(depth: u32, ring: &Ring) -> io::Result<Self> {
-        let uring = IoUring::new(depth.next_power_of_two())?;
-        let (start, len) = ring.region();
-        let buffers: Vec<libc::iovec> = (0..len)
-            .step_by(REGISTERED_BYTES_MAX)
-            .map(|offset| libc::iovec {
-                iov_base: start.wrapping_add(offset).cast(),
-                iov_len: REGISTERED_BYTES_MAX.min(len - offset),
-            })
-            .collect();
-        // SAFETY: the buffers must stay mapped while they are registered: every write holds a `Block`, which holds the
-        // mapping, and no operation other than those writes is submitted.
-        let registered = unsafe { uring.submitter().register_buffers(&buffers) };
-        let registered = registered.is_ok().then_some(start.addr());
-        let in_flight = (0..depth).map(|_| None).collect();
-        Ok(Self { uring, in_flight, busy: 0, registered })
+impl<T> Uring<T> {
+    /// An io_uring for at most `depth` operations at a time, to be used by the calling thread alone. Fails where the
+    /// kernel, a sysctl or a sandbox forbids io_uring.
+    pub(crate) fn new(depth: u32, ring: Option<&Arc<RingMemory>>) -> io::Result<Self> {
+        let uring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_coop_taskrun()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .build(depth)
+            .or_else(|_| IoUring::new(depth))?;
+        if !uring.params().is_feature_ext_arg() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring of Linux 5.11 or later is needed"));
+        }
+        let mut new = Self { uring, slots: (0..depth).map(|_| None).collect(), in_flight: 0, registered: None };
+        if let Some(ring) = ring
+            && new.register(ring).is_ok()
+        {
+            new.registered = Some(Arc::clone(ring));
+        }
+        Ok(new)
     }
 
-    /// Whether the ring's memory is registered.
+    /// Whether the ring's memory could be registered.
     pub(crate) fn is_registered(&self) -> bool {
         self.registered.is_some()
     }
 
-    /// Writes under way.
-    pub(crate) fn busy(&self) -> u32 {
-        self.busy
+    /// Operations under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
-    /// Starts to write the first `len` bytes of `block` at `offset`. Gives the block back when too many are under way.
-    pub(crate) fn write(
-        &mut self,
-        file: BorrowedFd<'_>,
-        block: Block,
-        len: u32,
-        offset: u64,
-        tag: u64,
-    ) -> Result<(), Block> {
-        let Some(slot) = self.in_flight.iter().position(Option::is_none) else { return Err(block) };
-        let bytes = block.bytes();
-        let (at, len) = (bytes.as_ptr(), len.min(u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
-        let file = types::Fd(file.as_raw_fd());
-        let entry = match self.registered {
-            Some(start) => {
-                let buffer = (at.addr() - start) / REGISTERED_BYTES_MAX;
-                let buffer = u16::try_from(buffer).unwrap_or(u16::MAX);
-                opcode::WriteFixed::new(file, at, len, buffer).offset(offset).build()
-            }
-            None => opcode::Write::new(file, at, len).offset(offset).build(),
+    /// Starts an operation. It comes back, with the reason, where it can't be started.
+    pub(crate) fn start(&mut self, operation: Operation, about: T) -> Result<(), (Operation, T, io::Error)> {
+        let Some(slot) = self.slots.iter().position(Option::is_none) else {
+            return Err((operation, about, io::ErrorKind::ResourceBusy.into()));
+        };
+        let Some(entry) = self.entry(&operation) else {
+            return Err((operation, about, io::ErrorKind::InvalidInput.into()));
         };
         let entry = entry.user_data(slot as u64);
-        // SAFETY: the entry's memory stays as it is until its completion has been seen: `in_flight` keeps the block from
-        // now on, and `drop` waits for what is under way.
+        // SAFETY: the memory and the descriptor of the entry stay valid until its completion has been seen: from now on
+        // `slots` keeps the operation, whose bytes do not move with it, and `drop` waits for what is under way.
         let pushed = unsafe { self.uring.submission().push(&entry) };
         if pushed.is_err() {
-            return Err(block);
+            return Err((operation, about, io::ErrorKind::ResourceBusy.into()));
         }
-        if let Some(place) = self.in_flight.get_mut(slot) {
-            *place = Some((block, tag));
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some((operation, about));
+            self.in_flight += 1;
         }
-        self.busy += 1;
+        // A submission that fails (EAGAIN, EBUSY, EINTR) stays queued: the next call takes it along.
+        let _ = self.uring.submit();
         Ok(())
     }
 
-    /// Hands what was pushed to the kernel, and waits until `wait` writes have ended.
-    pub(crate) fn submit(&mut self, wait: u32) -> io::Result<()> {
-        loop {
-            match self.uring.submit_and_wait(wait.min(self.busy) as usize) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-                Ok(_) => return Ok(()),
-            }
+    /// Fetches what has ended; where nothing has, and something is under way, waits for it as long as `wait` says.
+    pub(crate) fn wait(&mut self, wait: Option<Duration>) {
+        if self.in_flight == 0 {
+            return;
         }
+        // An error says that the time is up (ETIME) or that a signal came (EINTR): what has ended has ended.
+        let _ = match wait {
+            Some(time) if self.uring.completion().is_empty() => {
+                let time = types::Timespec::from(time);
+                self.uring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&time))
+            }
+            _ => self.uring.submit(),
+        };
     }
 
-    /// The next write that has ended; its block goes back to the kernel's ring.
-    pub(crate) fn completion(&mut self) -> Option<Completion> {
+    /// The next operation that has ended: bytes written, or a negated errno.
+    pub(crate) fn ended(&mut self) -> Option<(Operation, T, io::Result<usize>)> {
         let entry = self.uring.completion().next()?;
         let slot = usize::try_from(entry.user_data()).ok()?;
-        let (block, tag) = self.in_flight.get_mut(slot)?.take()?;
-        drop(block);
-        self.busy -= 1;
-        let result = u32::try_from(entry.result()).map_err(|_| io::Error::from_raw_os_error(-entry.result()));
-        Some(Completion { tag, result })
+        let (operation, about) = self.slots.get_mut(slot)?.take()?;
+        self.in_flight -= 1;
+        let result = usize::try_from(entry.result()).map_err(|_| io::Error::from_raw_os_error(-entry.result()));
+        Some((operation, about, result))
+    }
+
+    fn register(&self, ring: &RingMemory) -> io::Result<()> {
+        let (start, len) = ring.region();
+        let step = registered_bytes(ring);
+        let buffer = |offset: usize| libc::iovec {
+            iov_base: start.wrapping_add(offset).cast(),
+            iov_len: step.min(len - offset),
+        };
+        let buffers: Vec<libc::iovec> = (0..len).step_by(step).map(buffer).collect();
+        // SAFETY: the buffers must stay mapped while they are registered: `registered` keeps the ring, and every write
+        // that uses them holds a block of it.
+        unsafe { self.uring.submitter().register_buffers(&buffers) }
+    }
+
+    /// `None` for an operation whose bytes are not there.
+    fn entry(&self, operation: &Operation) -> Option<io_uring::squeue::Entry> {
+        let bytes = operation.memory.bytes().get(operation.from..operation.until)?;
+        let (at, len) = (bytes.as_ptr(), u32::try_from(bytes.len()).ok()?);
+        let file = types::Fd(operation.file.as_raw_fd());
+        let offset = operation.offset_bytes;
+        let buffer = self.registered.as_deref().and_then(|ring| registered_buffer(ring, &operation.memory));
+        Some(match buffer {
+            Some(buffer) => opcode::WriteFixed::new(file, at, len, buffer).offset(offset).build(),
+            None => opcode::Write::new(file, at, len).offset(offset).build(),
+        })
     }
 }
 
-impl AsFd for Uring {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        let fd = self.uring.as_raw_fd();
-        // SAFETY: the descriptor is open as long as `self.uring`, which outlives the borrow.
-        unsafe { BorrowedFd::borrow_raw(fd) }
-    }
-}
-
-impl Drop for Uring {
+impl<T> Drop for Uring<T> {
     fn drop(&mut self) {
-        // The kernel may read the blocks until their writes have ended.
-        while self.busy > 0 && self.submit(1).is_ok() {
-            while self.completion().is_some() {}
+        // The kernel may read the memory until the writes have ended.
+        while self.in_flight > 0 {
+            match self.uring.submit_and_wait(1) {
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => break,
+                _ => while self.ended().is_some() {},
+            }
         }
-        if self.busy > 0 {
-            // Nobody could tell when the kernel is done with them: they stay ours, for good.
-            self.in_flight.drain(..).for_each(std::mem::forget);
+        if self.in_flight > 0 {
+            // Nobody could tell when the kernel is done with it: it stays ours, for good.
+            self.slots.drain(..).for_each(std::mem::forget);
         }
     }
+}
+
+/// Bytes of a registered buffer: whole blocks.
+fn registered_bytes(ring: &RingMemory) -> usize {
+    let block = ring.block_bytes();
+    (REGISTERED_BYTES_MAX / block).max(1) * block
+}
+
+/// The registered buffer that a block lies in.
+fn registered_buffer(ring: &RingMemory, memory: &BlockMemory) -> Option<u16> {
+    let BlockMemory::Ring(block) = memory else { return None };
+    let (start, len) = ring.region();
+    let offset = block.bytes().as_ptr().addr().checked_sub(start.addr()).filter(|&offset| offset < len)?;
+    u16::try_from(offset / registered_bytes(ring)).ok()
 }

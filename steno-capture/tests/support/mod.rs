@@ -56,15 +56,21 @@ impl Wire {
 
     /// Sends frames into v0, at `pps` a second.
     pub(crate) fn send(&self, dir: &Path, frames: &[Vec<u8>], pps: u32) {
-        let path = dir.join("send.pcap");
-        fs::write(&path, pcap(frames)).unwrap();
-        self.replay(&path, pps);
+        self.send_from("v0", dir, frames, pps);
     }
 
-    /// Sends a capture file into v0.
-    pub(crate) fn replay(&self, pcap: &Path, pps: u32) {
-        let output = self.command("tcpreplay").args(["-i", "v0", &format!("--pps={pps}")]).arg(pcap).output().unwrap();
+    /// Sends frames out of either end.
+    pub(crate) fn send_from(&self, link: &str, dir: &Path, frames: &[Vec<u8>], pps: u32) {
+        let path = dir.join("send.pcap");
+        fs::write(&path, pcap(frames)).unwrap();
+        let rate = format!("--pps={pps}");
+        let output = self.command("tcpreplay").args(["-i", link, &rate]).arg(&path).output().unwrap();
         assert!(output.status.success(), "tcpreplay: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Does something to a link: `ip link set LINK ARGS`.
+    pub(crate) fn link(&self, args: &[&str]) {
+        ip(&[&["-n", &self.name, "link"], args].concat());
     }
 
     /// Starts `stenotype` on v1 and waits until it captures.
@@ -73,11 +79,7 @@ impl Wire {
         let log = dir.join("log");
         let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
         let capture = Stenotype { child, log, dir: dir.to_owned() };
-        let begun = Instant::now();
-        while !capture.log().contains("capturing from") {
-            assert!(begun.elapsed() < Duration::from_secs(20), "stenotype does not start: {}", capture.log());
-            thread::sleep(Duration::from_millis(20));
-        }
+        capture.wait_for("capturing from");
         capture
     }
 
@@ -146,6 +148,15 @@ impl Stenotype {
         self.child.id()
     }
 
+    /// Waits until the log has `text`.
+    pub(crate) fn wait_for(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.log().contains(text) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{text:?} is not in the log: {}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Names in a directory of thread 0, hidden ones too.
     pub(crate) fn names(&self, dir: &str) -> Vec<String> {
         names(&self.dir.join(dir))
@@ -167,20 +178,36 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
 
 /// Every frame of every published packet file of a thread, tags put back.
 pub(crate) fn frames(dir: &Path, thread: u32) -> Vec<Vec<u8>> {
+    frames_of_blocks(dir, thread, 1 << 20)
+}
+
+/// The same, of files with blocks of another size.
+pub(crate) fn frames_of_blocks(dir: &Path, thread: u32, block_bytes: usize) -> Vec<Vec<u8>> {
     let packets = dir.join(format!("PKT{thread}"));
     let mut frames = Vec::new();
     for name in names(&packets).into_iter().filter(|n| !n.starts_with('.')) {
         let file = fs::read(packets.join(name)).unwrap();
-        for bytes in file.chunks(1 << 20) {
+        for bytes in file.chunks(block_bytes) {
             frames.extend(Block::parse(bytes).unwrap().packets().map(|p| p.unwrap().frame().to_vec()));
         }
     }
     frames
 }
 
-/// A command's output, its success not taken for granted.
+/// A command's output, its success not taken for granted. It must end within half a minute, and say little.
 pub(crate) fn output(mut command: Command) -> Output {
-    command.output().unwrap()
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > Duration::from_secs(30) {
+            child.kill().unwrap();
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{command:?} does not end: {output:?}");
+            return output;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
 }
 
 fn ip(args: &[&str]) {

@@ -1,0 +1,24 @@
+//! Puts a capture together, watches it, and takes it apart again.
+//!
+//! [`start`] goes through the steps that may fail, in an order in which each can be taken back; [`watch`] runs while packets
+//! are captured. The main thread captures nothing itself.
+
+mod account;
+mod directories;
+mod signals;
+mod start;
+mod watch;
+
+use crate::{CaptureError, Flags, console};
+
+/// Runs a capture with these flags until a signal ends it, or `--count` packets have come.
+///
+/// # Errors
+/// What keeps it from starting, in a sentence that says what to do; nothing half-made is left behind then. What went wrong
+/// while it ran; everything that reached the disk is published then, or stays hidden.
+pub fn run(flags: &Flags) -> Result<(), CaptureError> {
+    console::start(flags.verbosity());
+    let result = start::start(flags).and_then(watch::watch);
+    console::flush();
+    result
+}

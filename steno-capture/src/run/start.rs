@@ -1,0 +1,259 @@
+//! The steps of a start, in the order in which they need privileges, each taken back when a later one fails.
+//!
+//! Signals, filter and account need nothing. Sockets need CAP_NET_RAW. Directories are made by who starts the capture, and
+//! given to the account. Then the process acts as the account, packets are let in, and the first files are made: whoever
+//! waits for a hidden file may send from then on. Only when all of that worked the way back to root is given up.
+
+use std::{io, sync::Arc, time::Duration};
+
+use signal_hook::iterator::Handle;
+use steno_core::{Clock, SystemClock};
+use steno_index::Facts;
+
+use super::{
+    account::{self, Target},
+    directories::Directories,
+    signals::SignalHandlers,
+};
+use crate::{
+    CaptureError, Flags, IndexFormat, IoChoice, Seccomp, Switch,
+    console::{Level, debug, info, shows, warning},
+    counters::Counters,
+    filter::Filter,
+    io::probe_uring,
+    ring::{Budget, DropMeter, Stop, Tap, TapPlan, ThreadPlan, open_taps},
+    segment::{OpenSegment, Place, Sealer, WriterOptions},
+    sys::{self, Acting, Host},
+};
+
+/// A capture that is ready to run.
+pub(super) struct Started {
+    pub(super) threads: Vec<ThreadPlan>,
+    pub(super) counters: Vec<Arc<Counters>>,
+    pub(super) drops: Vec<Arc<DropMeter>>,
+    pub(super) stop: Arc<Stop>,
+    pub(super) signals: Handle,
+    /// Time between two lines of statistics.
+    pub(super) stats_every: Option<Duration>,
+}
+
+/// Makes everything ready.
+///
+/// # Errors
+/// Whatever keeps the capture from starting.
+pub(super) fn start(flags: &Flags) -> Result<Started, CaptureError> {
+    refuse(flags)?;
+    tell_what_is_not_in_force(flags);
+    let signals = SignalHandlers::install()?;
+    let stop = Arc::new(Stop::new().map_err(|source| CaptureError::System { what: "get a descriptor", source })?);
+    let filter = flags.filter.as_deref().map(|text| Filter::read(text, &flags.iface)).transpose()?;
+    let target = account::find(flags.uid.as_deref(), flags.gid.as_deref())?;
+    let mut taps = open_taps(&TapPlan {
+        interface: &flags.iface,
+        threads: flags.threads,
+        shape: flags.ring_shape(),
+        promiscuous: !flags.no_promisc,
+        fanout_type: flags.fanout_type,
+        fanout_id: flags.fanout_id,
+        filter: filter.as_ref(),
+    })?;
+    let dir = flags.dir.clone().unwrap_or_default();
+    let (directories, places) = Directories::make(&dir, flags.threads, target.account)?;
+    raise_limits(flags);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (acting, files) = begin_as(&target, &mut taps, filter.as_ref(), &places, &clock, flags)?;
+    if let Err(e) = acting.for_good() {
+        files.into_iter().for_each(discard);
+        return Err(become_failed(&target, e));
+    }
+    directories.keep();
+    let signals = signals.obey(Arc::clone(&stop))?;
+    let parts = Parts { flags, filter, clock, stop: Arc::clone(&stop) };
+    let threads = parts.threads(taps, places, files)?;
+    info!("capturing from {} into {} with {} threads", flags.iface, dir.display(), flags.threads);
+    Ok(Started {
+        counters: threads.iter().map(|t| Arc::clone(&t.counters)).collect(),
+        drops: threads.iter().map(|t| Arc::clone(&t.drops)).collect(),
+        threads,
+        stop,
+        signals,
+        stats_every: (flags.stats_sec > 0).then(|| Duration::from_secs(flags.stats_sec)),
+    })
+}
+
+/// What is understood, and not to be had.
+fn refuse(flags: &Flags) -> Result<(), CaptureError> {
+    if flags.testimony.is_some() {
+        let (what, instead) = ("--testimony is not supported:", "capture from an interface with --iface");
+        return Err(CaptureError::NotSupported { what, instead });
+    }
+    if flags.index_format == IndexFormat::Leveldb {
+        let (what, instead) = ("--index_format=leveldb comes with a later release:", "use --index_format=native");
+        return Err(CaptureError::NotSupported { what, instead });
+    }
+    if flags.io == Some(IoChoice::Uring) {
+        probe_uring().map_err(|source| CaptureError::NoUring { source })?;
+    }
+    Ok(())
+}
+
+fn tell_what_is_not_in_force(flags: &Flags) {
+    match flags.seccomp {
+        Some(Seccomp::None) => {}
+        Some(Seccomp::Trace | Seccomp::Kill) => {
+            warning!("--seccomp is not in force in this version: no call is forbidden")
+        }
+        None => debug!("no system call is forbidden in this version (--seccomp)"),
+    }
+    if !flags.no_watchdogs {
+        debug!("no watchdog runs: a quiet link is no fault");
+    }
+}
+
+/// Limits that root may raise for who it becomes. Without them only speed is lost.
+fn raise_limits(flags: &Flags) {
+    let shape = flags.ring_shape();
+    let ring = u64::from(shape.block_bytes) * u64::from(shape.blocks) * u64::from(flags.threads);
+    if let Err(e) = sys::allow_locked_memory(ring) {
+        debug!("RLIMIT_MEMLOCK stays as it is: {e}");
+    }
+    if flags.index_nicelevel < 0
+        && let Err(e) = sys::allow_nice_level(flags.index_nicelevel)
+    {
+        debug!("RLIMIT_NICE stays as it is: {e}");
+    }
+}
+
+/// Acts as the account, lets packets in, and makes the first file of each thread. Goes back when one of these fails.
+fn begin_as(
+    target: &Target,
+    taps: &mut [Tap],
+    filter: Option<&Filter>,
+    places: &[Place],
+    clock: &Arc<dyn Clock>,
+    flags: &Flags,
+) -> Result<(Acting, Vec<OpenSegment>), CaptureError> {
+    let acting = Acting::begin(target.account, target.name.as_deref()).map_err(|e| become_failed(target, e))?;
+    for tap in taps {
+        tap.let_in(filter).map_err(|source| {
+            let what = if filter.is_some() { "use the filter" } else { "let packets in" };
+            CaptureError::Socket { what, interface: flags.iface.clone(), source }
+        })?;
+    }
+    let mut files = Vec::new();
+    // The last thread's first: when the first thread's file is there, all are.
+    for place in places.iter().rev() {
+        match first_file(place, &**clock, target) {
+            Ok(file) => files.insert(0, file),
+            Err(e) => {
+                files.into_iter().for_each(discard);
+                return Err(e);
+            }
+        }
+    }
+    Ok((acting, files))
+}
+
+fn first_file(place: &Place, clock: &dyn Clock, target: &Target) -> Result<OpenSegment, CaptureError> {
+    let writable = |dir: &std::path::Path| {
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        let flags = rustix::fs::AtFlags::EACCESS;
+        rustix::fs::accessat(rustix::fs::CWD, dir, access, flags).map_err(|e| unwritable(dir, e.into(), target))
+    };
+    writable(&place.index_dir)?;
+    writable(&place.packets_dir)?;
+    OpenSegment::create(place, clock, steno_index::Log::default())
+        .map_err(|source| unwritable(&place.packets_dir, source, target))
+}
+
+fn unwritable(dir: &std::path::Path, source: io::Error, target: &Target) -> CaptureError {
+    let uid = target.account.uid;
+    let who = target.name.as_ref().map_or_else(|| format!("user {uid}"), |name| format!("the user `{name}`"));
+    CaptureError::Directory {
+        what: "write into",
+        path: dir.to_owned(),
+        source,
+        hint: format!("let {who} write there, or become someone who may with --uid and --gid"),
+    }
+}
+
+fn become_failed(target: &Target, source: io::Error) -> CaptureError {
+    CaptureError::Become { uid: target.account.uid, gid: target.account.gid, source }
+}
+
+/// Removes a first file that nothing was written into.
+fn discard(file: OpenSegment) {
+    let path = file.paths.hidden_packet_file();
+    if let Err(e) = file.discard() {
+        warning!("failed to remove {}: {e}", path.display());
+    }
+}
+
+/// What all packet threads get the same of.
+struct Parts<'a> {
+    flags: &'a Flags,
+    filter: Option<Filter>,
+    clock: Arc<dyn Clock>,
+    stop: Arc<Stop>,
+}
+
+impl Parts<'_> {
+    fn threads(
+        &self,
+        taps: Vec<Tap>,
+        places: Vec<Place>,
+        files: Vec<OpenSegment>,
+    ) -> Result<Vec<ThreadPlan>, CaptureError> {
+        let budget = Arc::new(Budget::new(self.flags.count));
+        let parts = (0..).zip(taps.into_iter().zip(places).zip(files));
+        parts
+            .map(|(number, ((tap, place), open))| {
+                let counters = Arc::new(Counters::default());
+                let flags = self.flags;
+                let sealer = Sealer::start(number, flags.index_nicelevel, !flags.no_index, Arc::clone(&counters))
+                    .map_err(|source| CaptureError::System { what: "start a thread", source })?;
+                let socket = Arc::clone(&tap.socket);
+                let drops = DropMeter::new(socket, Arc::clone(&counters), Arc::clone(&self.clock));
+                Ok(ThreadPlan {
+                    number,
+                    interface: flags.iface.clone(),
+                    tap,
+                    place,
+                    options: self.options(number),
+                    io: flags.io,
+                    open,
+                    sealer,
+                    clock: Arc::clone(&self.clock),
+                    counters,
+                    drops: Arc::new(drops),
+                    stop: Arc::clone(&self.stop),
+                    budget: Arc::clone(&budget),
+                    stats_blocks: if shows(Level::Debug) { flags.stats_blocks } else { 0 },
+                })
+            })
+            .collect()
+    }
+
+    fn options(&self, thread: u16) -> WriterOptions {
+        let flags = self.flags;
+        let host = Host::current();
+        let rotation = flags.rotation();
+        WriterOptions {
+            rotation,
+            preallocate_bytes: flags.preallocate_file_mb << 20,
+            block_crc: flags.block_crc == Switch::On,
+            with_index: !flags.no_index,
+            in_flight_max: flags.in_flight_max() as usize,
+            facts: Facts {
+                interface: flags.iface.clone(),
+                filter: self.filter.as_ref().map(|filter| filter.text.clone()).unwrap_or_default(),
+                host: host.name,
+                kernel: host.kernel,
+                software: concat!("stenotype ", env!("CARGO_PKG_VERSION")).to_owned(),
+                thread: thread.into(),
+                block_bytes: rotation.block_bytes,
+                ..Facts::default()
+            },
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! From a file whose blocks are written to a published segment.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, BufWriter, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
+};
+
+use steno_index::{Facts, IndexError, Log, Sealer, Summary, index_packet_file, segment::SegmentPaths};
+
+use crate::io::PacketFile;
+
+/// Buffer of an index file that is being written.
+const BUFFER_BYTES: usize = 1 << 18;
+
+/// A file whose blocks have all been written.
+#[derive(Debug)]
+pub(crate) struct SealJob {
+    pub(crate) paths: SegmentPaths,
+    pub(crate) file: Arc<PacketFile>,
+    /// Its whole blocks.
+    pub(crate) blocks: u32,
+    /// Its packets, those and no others. Without it the packet file is read back: where a block could not be written, and
+    /// where too many files wait to be sealed.
+    pub(crate) log: Option<Log>,
+    pub(crate) facts: Facts,
+}
+
+/// Why a segment was not published. Its hidden files stay.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SealError {
+    #[error("{path}: {source}")]
+    File { path: String, source: io::Error },
+    #[error("{path}: {source}")]
+    Index { path: String, source: IndexError },
+    #[error("{0}")]
+    Publish(io::Error),
+}
+
+impl SealJob {
+    /// Bytes of the packet file: whole blocks.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        u64::from(self.blocks) * u64::from(self.facts.block_bytes)
+    }
+
+    /// Gives the packet file its length, writes the index beside it unless there is to be none, and publishes what is
+    /// there. May be tried again.
+    pub(crate) fn run(&self, sealer: Option<&mut Sealer>) -> Result<Option<Summary>, SealError> {
+        let packets = self.paths.hidden_packet_file();
+        let at = |path: &Path| path.display().to_string();
+        let file_error = |source| SealError::File { path: at(&packets), source };
+        self.file.set_len(self.file_bytes()).map_err(file_error)?;
+        let Some(sealer) = sealer else {
+            self.paths.publish_without_index().map_err(SealError::Publish)?;
+            return Ok(None);
+        };
+        let path = self.paths.hidden_index_file();
+        let index_error = |source| SealError::Index { path: at(&path), source };
+        let write = |source| SealError::File { path: at(&path), source };
+        let mut out = create(&path).map_err(write)?;
+        let summary = match &self.log {
+            Some(log) => sealer.seal(log, &self.facts, &mut out).map_err(index_error)?,
+            None => {
+                let mut packets = BufReader::new(File::open(&packets).map_err(file_error)?).take(self.file_bytes());
+                index_packet_file(&mut packets, &self.facts, &mut out).map_err(index_error)?.summary
+            }
+        };
+        out.flush().map_err(write)?;
+        drop(out);
+        self.paths.publish().map_err(SealError::Publish)?;
+        Ok(Some(summary))
+    }
+}
+
+/// A new index file; one that an earlier attempt left is replaced.
+fn create(path: &Path) -> io::Result<BufWriter<File>> {
+    if let Err(e) = fs::remove_file(path)
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        return Err(e);
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    Ok(BufWriter::with_capacity(BUFFER_BYTES, file))
+}

@@ -1,0 +1,439 @@
+//! Segments over a clock and a disk that do as they are told, in real directories, with a real index thread.
+
+use std::{
+    collections::VecDeque,
+    fs,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use steno_core::{
+    Clock, SegmentId, TimestampNs,
+    block::{Block, BlockWriter},
+    testkit::{block_of, recipe},
+};
+use steno_index::{Drops, Facts, Index, verify_segment};
+
+use super::*;
+use crate::{
+    counters::Counters,
+    io::{BlockSink, BlockWrite, Ended, SyncSink},
+    sys::{AlignedBuffer, BlockMemory},
+};
+
+const BLOCK: u32 = 1 << 16;
+const START: u64 = 1_700_000_000_000_000_000;
+
+struct TestClock(AtomicU64);
+
+impl TestClock {
+    fn advance(&self, time: Duration) {
+        let _ = self.0.fetch_add(u64::try_from(time.as_nanos()).unwrap(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> TimestampNs {
+        TimestampNs::new(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// What the disk does.
+#[derive(Default)]
+struct Disk {
+    /// For each write in turn the error that it gets; none beyond the end.
+    errors: VecDeque<Option<i32>>,
+    /// The error that every write gets.
+    broken: Option<i32>,
+    /// Writes come back last first, and only when they are waited for.
+    lazy: bool,
+}
+
+/// A sink that writes, or fails, as [`Disk`] says.
+struct TestSink {
+    disk: Arc<Mutex<Disk>>,
+    ended: VecDeque<Ended>,
+    waited: bool,
+}
+
+impl BlockSink for TestSink {
+    fn start(&mut self, write: BlockWrite) {
+        let mut disk = self.disk.lock().unwrap();
+        let error = disk.errors.pop_front().flatten().or(disk.broken);
+        let ended = match error {
+            Some(errno) => {
+                let BlockWrite { ticket, memory, .. } = write;
+                Ended { ticket, memory, result: Err(std::io::Error::from_raw_os_error(errno)) }
+            }
+            None => {
+                let mut sink = SyncSink::default();
+                sink.start(write);
+                sink.ended().unwrap()
+            }
+        };
+        self.ended.push_back(ended);
+    }
+
+    fn in_flight(&self) -> usize {
+        self.ended.len()
+    }
+
+    fn wait(&mut self, most: Option<Duration>) {
+        self.waited = most.is_some();
+    }
+
+    fn ended(&mut self) -> Option<Ended> {
+        match (self.disk.lock().unwrap().lazy, self.waited) {
+            (false, _) => self.ended.pop_front(),
+            (true, true) => self.ended.pop_back(),
+            (true, false) => None,
+        }
+    }
+}
+
+struct TestDrops(Mutex<Vec<Drops>>);
+
+impl DropSource for Arc<TestDrops> {
+    fn take(&self) -> Vec<Drops> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+/// A writer with everything around it.
+struct Bench {
+    dir: tempfile::TempDir,
+    clock: Arc<TestClock>,
+    disk: Arc<Mutex<Disk>>,
+    counters: Arc<Counters>,
+    drops: Arc<TestDrops>,
+    writer: Option<SegmentWriter>,
+    blocks: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut WriterOptions)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place { packets_dir: dir.path().join("PKT0"), index_dir: dir.path().join("IDX0") };
+        fs::create_dir(&place.packets_dir).unwrap();
+        fs::create_dir(&place.index_dir).unwrap();
+        let mut options = WriterOptions {
+            rotation: Rotation { block_bytes: BLOCK, blocks_max: 4, after: Duration::from_secs(60) },
+            preallocate_bytes: 0,
+            block_crc: true,
+            with_index: true,
+            in_flight_max: 8,
+            facts: Facts { block_bytes: BLOCK, interface: "test0".to_owned(), ..Facts::default() },
+        };
+        change(&mut options);
+        let clock = Arc::new(TestClock(AtomicU64::new(START)));
+        let disk = Arc::new(Mutex::new(Disk::default()));
+        let counters = Arc::new(Counters::default());
+        let drops = Arc::new(TestDrops(Mutex::default()));
+        let open = OpenSegment::create(&place, &*clock, steno_index::Log::default()).unwrap();
+        let means = Means {
+            sink: Box::new(TestSink { disk: Arc::clone(&disk), ended: VecDeque::new(), waited: false }),
+            sealer: Sealer::start(0, 0, options.with_index, Arc::clone(&counters)).unwrap(),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            counters: Arc::clone(&counters),
+            drops: Box::new(Arc::clone(&drops)),
+        };
+        let writer = Some(SegmentWriter::new(place, options, open, means));
+        Self { dir, clock, disk, counters, drops, writer, blocks: 0 }
+    }
+
+    fn writer(&mut self) -> &mut SegmentWriter {
+        self.writer.as_mut().unwrap()
+    }
+
+    /// Takes one block more: two packets from a host with the block's number.
+    fn take(&mut self) {
+        self.blocks += 1;
+        let (n, secs) = (self.blocks, self.clock.now().secs());
+        let text = format!(
+            "{secs}.0000000{n:02} ip 10.0.0.{n} > 10.9.9.9 tcp {n} > 80 data 100\n\
+             {secs}.1000000{n:02} ip 10.9.9.9 > 10.0.0.{n} tcp 80 > {n} data 200"
+        );
+        let mut writer = BlockWriter::new(BLOCK);
+        assert_eq!(block_of(&mut writer, &recipe(&text).unwrap()), Ok(2));
+        let mut memory = AlignedBuffer::new(BLOCK as usize);
+        memory.bytes_mut().copy_from_slice(writer.finish(n));
+        self.writer().take(BlockMemory::Copy(memory));
+    }
+
+    /// Ends the capture, and says which blocks each segment has, after holding its index against its packets.
+    fn finish(&mut self) -> Vec<Vec<u64>> {
+        self.writer.take().unwrap().finish();
+        self.published().iter().map(|id| self.blocks_of(*id)).collect()
+    }
+
+    fn names(&self, dir: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.dir.path().join(dir)).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn published(&self) -> Vec<SegmentId> {
+        self.names("PKT0").iter().filter_map(|name| name.parse().ok()).collect()
+    }
+
+    /// Waits until the index thread has published so many segments.
+    fn wait_for(&self, segments: u64) {
+        while self.counters.segments.get() < segments {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn index(&self, id: SegmentId) -> Index {
+        Index::open(&self.dir.path().join("IDX0").join(id.to_string())).unwrap()
+    }
+
+    /// Sequence numbers of a segment's blocks.
+    fn blocks_of(&self, id: SegmentId) -> Vec<u64> {
+        let [packets, index] = ["PKT0", "IDX0"].map(|dir| self.dir.path().join(dir).join(id.to_string()));
+        if index.exists() {
+            let report = verify_segment(&packets, &index);
+            assert!(report.is_clean(), "{report:?}");
+        }
+        let bytes = fs::read(&packets).unwrap();
+        assert_eq!(bytes.len() % BLOCK as usize, 0, "whole blocks");
+        bytes.chunks(BLOCK as usize).map(|b| Block::parse(b).unwrap().header().seq_num).collect()
+    }
+
+    fn sleep(&self, secs: u64) {
+        self.clock.advance(Duration::from_secs(secs));
+    }
+}
+
+#[test]
+fn blocks_become_a_published_segment_with_its_circumstances() {
+    let mut bench = Bench::new();
+    bench.take();
+    bench.take();
+    bench.drops.0.lock().unwrap().push(Drops { second: 7, packets: 3 });
+    assert_eq!(bench.finish(), [[1, 2]]);
+    let id = bench.published()[0];
+    assert_eq!(id, SegmentId(START / 1_000));
+    assert_eq!((bench.names("PKT0").len(), bench.names("IDX0").len()), (1, 1), "nothing hidden stays");
+    let index = bench.index(id);
+    assert_eq!((index.packets(), index.conversations()), (4, 2));
+    let facts = index.facts().unwrap();
+    assert_eq!((facts.interface.as_str(), facts.drops.as_slice()), ("test0", &[Drops { second: 7, packets: 3 }][..]));
+    assert!(index.block(1).unwrap().crc32c.is_some());
+    assert_eq!((bench.counters.packets.get(), bench.counters.blocks.get(), bench.counters.segments.get()), (4, 2, 1));
+}
+
+#[test]
+fn a_full_file_makes_room_at_once() {
+    let mut bench = Bench::new();
+    (0..9).for_each(|_| bench.take());
+    assert_eq!(bench.finish(), [vec![1, 2, 3, 4], vec![5, 6, 7, 8], vec![9]]);
+}
+
+#[test]
+fn an_old_file_is_closed_and_an_empty_one_gets_a_new_name() {
+    let mut bench = Bench::new();
+    let first = bench.names("PKT0");
+    bench.sleep(59);
+    bench.writer().tick();
+    assert_eq!(bench.names("PKT0"), first);
+    bench.sleep(1);
+    bench.writer().tick();
+    let second = bench.names("PKT0");
+    assert_eq!(second, [format!(".{}", START / 1_000 + 60_000_000)]);
+    bench.take();
+    bench.sleep(60);
+    assert_eq!(bench.writer().wait(), Duration::ZERO);
+    bench.writer().tick();
+    bench.wait_for(1);
+    assert_eq!(bench.names("PKT0").iter().filter(|name| name.starts_with('.')).count(), 1, "the next one is open");
+    // A block that comes late is not put into an old file either.
+    bench.take();
+    bench.sleep(61);
+    bench.take();
+    assert_eq!(bench.finish(), [[1], [2], [3]]);
+}
+
+#[test]
+fn names_stay_apart_when_the_clock_stands_still() {
+    let mut bench = Bench::with(|options| options.rotation.blocks_max = 1);
+    (0..3).for_each(|_| bench.take());
+    assert_eq!(bench.finish(), [[1], [2], [3]]);
+    let ids = bench.published();
+    assert_eq!(ids, [0, 1, 2].map(|i| SegmentId(START / 1_000 + i)));
+}
+
+#[test]
+fn nothing_captured_leaves_nothing() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.finish(), Vec::<Vec<u64>>::new());
+    assert_eq!((bench.names("PKT0").len(), bench.names("IDX0").len()), (0, 0));
+}
+
+#[test]
+fn writes_that_end_in_any_order_make_the_same_file() {
+    let mut bench = Bench::with(|options| options.in_flight_max = 3);
+    bench.disk.lock().unwrap().lazy = true;
+    (0..7).for_each(|_| bench.take());
+    assert!(bench.writer().in_flight() < 3);
+    assert_eq!(bench.finish(), [vec![1, 2, 3, 4], vec![5, 6, 7]]);
+}
+
+#[test]
+fn a_block_that_fails_once_and_those_behind_it_go_to_a_new_file() {
+    for lazy in [false, true] {
+        let mut bench = Bench::with(|options| options.rotation.blocks_max = 8);
+        {
+            let mut disk = bench.disk.lock().unwrap();
+            disk.errors = [None, Some(libc::EIO)].into();
+            disk.lazy = lazy;
+        }
+        (0..4).for_each(|_| bench.take());
+        bench.writer().settle(Some(Duration::ZERO));
+        assert_eq!(bench.finish(), [vec![1], vec![2, 3, 4]], "lazy: {lazy}");
+        assert_eq!((bench.counters.write_errors.get(), bench.counters.lost_packets.get()), (1, 0));
+    }
+}
+
+#[test]
+fn a_file_without_a_whole_block_is_removed() {
+    let mut bench = Bench::new();
+    bench.disk.lock().unwrap().errors = [Some(libc::EIO)].into();
+    bench.take();
+    assert_eq!(bench.finish(), [[1]]);
+    assert_eq!(bench.names("PKT0").len(), 1);
+}
+
+#[test]
+fn a_full_disk_costs_what_comes_meanwhile_and_is_told_in_the_next_index() {
+    let mut bench = Bench::new();
+    bench.take();
+    bench.disk.lock().unwrap().broken = Some(libc::ENOSPC);
+    // The first of these fails twice, the second once beside it; the third is not even tried.
+    (0..3).for_each(|_| bench.take());
+    assert_eq!((bench.counters.write_errors.get(), bench.counters.lost_packets.get()), (3, 6));
+    assert_eq!(bench.writer().in_flight(), 0, "the ring gets its blocks back");
+    bench.sleep(1);
+    bench.take();
+    assert_eq!((bench.counters.write_errors.get(), bench.counters.lost_packets.get()), (4, 8), "one attempt a second");
+    bench.disk.lock().unwrap().broken = None;
+    bench.take();
+    assert_eq!(bench.counters.lost_packets.get(), 10, "not before the second is over");
+    bench.sleep(1);
+    bench.take();
+    assert_eq!(bench.finish(), [vec![1], vec![7]]);
+    let facts = bench.index(bench.published()[1]).facts().unwrap().clone();
+    let [gap] = facts.gaps.as_slice() else { panic!("one gap was expected: {:?}", facts.gaps) };
+    assert_eq!(gap.from, TimestampNs::new(START + 2));
+    assert_eq!(gap.to, TimestampNs::new(START + 1_100_000_006));
+    assert_eq!(gap.reason, "10 packets could not be written");
+    assert_eq!(bench.counters.packets.get(), 14);
+}
+
+#[test]
+fn a_directory_that_goes_away_is_waited_for() {
+    let mut bench = Bench::with(|options| options.rotation.blocks_max = 1);
+    bench.take();
+    let packets = bench.dir.path().join("PKT0");
+    // Once the first file is published; the second one is removed below it.
+    bench.wait_for(1);
+    bench.sleep(100);
+    let moved = bench.dir.path().join("moved");
+    fs::rename(&packets, &moved).unwrap();
+    bench.take();
+    bench.take();
+    assert!(bench.counters.lost_packets.get() >= 2);
+    fs::rename(&moved, &packets).unwrap();
+    bench.sleep(1);
+    bench.writer().tick();
+    bench.take();
+    let published = bench.finish();
+    assert_eq!(published.first(), Some(&vec![1]));
+    assert_eq!(published.last(), Some(&vec![4]));
+}
+
+#[test]
+fn an_index_that_cannot_be_written_keeps_its_packets_hidden() {
+    let mut bench = Bench::new();
+    bench.take();
+    fs::remove_dir(bench.dir.path().join("IDX0")).unwrap();
+    bench.writer.take().unwrap().finish();
+    assert_eq!(bench.counters.unpublished.get(), 1);
+    let names = bench.names("PKT0");
+    assert!(matches!(names.as_slice(), [name] if name.starts_with('.')), "{names:?}");
+    let bytes = fs::read(bench.dir.path().join("PKT0").join(&names[0])).unwrap();
+    assert_eq!(Block::parse(&bytes).unwrap().header().seq_num, 1);
+}
+
+#[test]
+fn what_could_not_be_published_is_tried_again() {
+    let mut bench = Bench::with(|options| options.rotation.blocks_max = 1);
+    let index = bench.dir.path().join("IDX0");
+    fs::remove_dir(&index).unwrap();
+    bench.take();
+    bench.writer().tick();
+    std::thread::sleep(Duration::from_millis(50));
+    fs::create_dir(&index).unwrap();
+    bench.take();
+    assert_eq!(bench.finish(), [[1], [2]]);
+    assert_eq!((bench.counters.unpublished.get(), bench.counters.segments.get()), (0, 2));
+}
+
+#[test]
+fn without_an_index_the_packet_file_is_published_alone() {
+    let mut bench = Bench::with(|options| options.with_index = false);
+    (0..5).for_each(|_| bench.take());
+    assert_eq!(bench.finish(), [vec![1, 2, 3, 4], vec![5]]);
+    assert_eq!(bench.names("IDX0").len(), 0);
+}
+
+#[test]
+fn an_index_without_its_log_is_read_back_from_the_packets() {
+    let mut bench = Bench::new();
+    bench.take();
+    bench.take();
+    let _ = bench.finish();
+    let id = bench.published()[0];
+    let with_log = fs::read(bench.dir.path().join("IDX0").join(id.to_string())).unwrap();
+
+    // The same file sealed as the index thread does it when too many wait.
+    let place = Place { packets_dir: bench.dir.path().join("PKT1"), index_dir: bench.dir.path().join("IDX1") };
+    fs::create_dir(&place.packets_dir).unwrap();
+    fs::create_dir(&place.index_dir).unwrap();
+    let again = OpenSegment::create(&place, &*bench.clock, steno_index::Log::default()).unwrap();
+    let packets = bench.dir.path().join("PKT0").join(id.to_string());
+    let copied = fs::copy(packets, again.paths.hidden_packet_file()).unwrap();
+    assert_eq!(copied, 2 * u64::from(BLOCK));
+    let facts = bench.index(id).facts().unwrap().clone();
+    let job = SealJob { paths: again.paths, file: again.file, blocks: 2, log: None, facts };
+    let summary = job.run(Some(&mut steno_index::Sealer::new())).unwrap().unwrap();
+    assert_eq!(summary.packets, 4);
+    assert_eq!(fs::read(job.paths.index_file()).unwrap(), with_log);
+}
+
+#[test]
+fn hostile_and_empty_blocks_are_not_stored() {
+    let mut bench = Bench::new();
+    let mut garbage = AlignedBuffer::new(BLOCK as usize);
+    garbage.bytes_mut().fill(0xa5);
+    bench.writer().take(BlockMemory::Copy(garbage));
+    let mut empty = AlignedBuffer::new(BLOCK as usize);
+    empty.bytes_mut().copy_from_slice(BlockWriter::new(BLOCK).finish(1));
+    bench.writer().take(BlockMemory::Copy(empty));
+    let mut broken = AlignedBuffer::new(BLOCK as usize);
+    let mut writer = BlockWriter::new(BLOCK);
+    let packets = recipe("1 ip 10.0.0.1 > 10.0.0.2 tcp 1 > 2\n2 ip 10.0.0.1 > 10.0.0.2 tcp 1 > 2").unwrap();
+    assert_eq!(block_of(&mut writer, &packets), Ok(2));
+    broken.bytes_mut().copy_from_slice(writer.finish(2));
+    broken.bytes_mut()[48] = 1;
+    bench.writer().take(BlockMemory::Copy(broken));
+    bench.take();
+    assert_eq!(bench.finish(), [[1]]);
+}

@@ -1,0 +1,304 @@
+//! What a packet thread does with a block: note it, have it written, rotate the file when it is due.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use steno_core::{
+    Clock, TimestampNs,
+    block::{Block, BlockHeader},
+};
+use steno_index::{Drops, Facts, Gap, Log, note_block};
+
+use super::{OpenSegment, Place, Rotation, SealJob, Sealer, failure::Failure, open::FailedBlock, rotation::Due};
+use crate::{
+    console::{debug, error, warning},
+    counters::Counters,
+    error::words,
+    io::{BlockSink, BlockWrite, Ended, Ticket},
+    sys::BlockMemory,
+};
+
+/// How long a single wait for a write lasts before it is looked around again.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where the kernel's count of dropped packets comes from.
+pub(crate) trait DropSource: Send {
+    /// Packets dropped since the last call, by second.
+    fn take(&self) -> Vec<Drops>;
+}
+
+/// What a [`SegmentWriter`] is told once.
+#[derive(Clone, Debug)]
+pub(crate) struct WriterOptions {
+    pub(crate) rotation: Rotation,
+    pub(crate) preallocate_bytes: u64,
+    pub(crate) block_crc: bool,
+    pub(crate) with_index: bool,
+    /// Writes under way at most.
+    pub(crate) in_flight_max: usize,
+    /// What every index of the thread says; drops and gaps are added.
+    pub(crate) facts: Facts,
+}
+
+/// What a [`SegmentWriter`] works with.
+pub(crate) struct Means {
+    pub(crate) sink: Box<dyn BlockSink>,
+    pub(crate) sealer: Sealer,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) drops: Box<dyn DropSource>,
+}
+
+/// Takes blocks and makes published segments of them.
+pub(crate) struct SegmentWriter {
+    place: Place,
+    pub(super) options: WriterOptions,
+    pub(super) sink: Box<dyn BlockSink>,
+    sealer: Sealer,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) counters: Arc<Counters>,
+    drops: Box<dyn DropSource>,
+    pub(super) open: Option<OpenSegment>,
+    /// The number of the open segment; tickets name it.
+    number: u64,
+    /// Segments that get no more blocks, with their numbers, oldest first.
+    pub(super) closing: VecDeque<(u64, OpenSegment)>,
+    pub(super) failure: Failure,
+    /// Times without packets, for the next index.
+    pub(super) gaps: Vec<Gap>,
+}
+
+impl SegmentWriter {
+    /// A writer that goes on with `open`, the first file.
+    pub(crate) fn new(place: Place, options: WriterOptions, open: OpenSegment, means: Means) -> Self {
+        let Means { sink, sealer, clock, counters, drops } = means;
+        Self {
+            place,
+            options,
+            sink,
+            sealer,
+            clock,
+            counters,
+            drops,
+            open: Some(open),
+            number: 0,
+            closing: VecDeque::new(),
+            failure: Failure::default(),
+            gaps: Vec::new(),
+        }
+    }
+
+    /// Takes a block. It is noted, and its write is under way when this returns; its memory goes back once it is written.
+    pub(crate) fn take(&mut self, memory: BlockMemory) {
+        let header = match Block::parse(memory.bytes()) {
+            Ok(block) => *block.header(),
+            Err(e) => return self.malformed(&e),
+        };
+        if header.num_pkts == 0 {
+            return;
+        }
+        self.counters.blocks.add(1);
+        self.counters.packets.add(header.num_pkts.into());
+        self.counters.bytes.add(header.blk_len.into());
+        self.store(memory, false);
+        self.settle(None);
+    }
+
+    /// Takes note of writes that have ended, and does what follows from it. Where none has ended but some are under way,
+    /// waits for one as long as `wait` says.
+    pub(crate) fn settle(&mut self, wait: Option<Duration>) {
+        self.reap(wait);
+        self.recover();
+        self.hand_over();
+    }
+
+    /// Writes under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.sink.in_flight()
+    }
+
+    /// Does what the time asks for: rotates or renames the file, opens one where there is none. To be called now and then.
+    pub(crate) fn tick(&mut self) {
+        let now = self.clock.now();
+        match self.open.as_mut().map(|open| self.options.rotation.due(open.opened, now, open.blocks)) {
+            Some(Due::Nothing) => {}
+            Some(Due::Rotate) => self.close(),
+            Some(Due::Rename) => self.rename(),
+            None => {}
+        }
+        let _ = self.ready(now);
+        self.settle(None);
+        self.sealer.go_on();
+    }
+
+    /// How long until [`Self::tick`] has something to do.
+    pub(crate) fn wait(&self) -> Duration {
+        let open = self.open.as_ref();
+        open.map_or(PATIENCE, |open| self.options.rotation.wait(open.opened, self.clock.now()))
+    }
+
+    /// Notes a time in which nothing could be captured.
+    pub(crate) fn note_gap(&mut self, gap: Gap) {
+        self.gaps.push(gap);
+    }
+
+    /// Waits for all writes, and publishes everything.
+    pub(crate) fn finish(mut self) {
+        self.close();
+        loop {
+            self.settle(Some(PATIENCE));
+            self.close();
+            if self.sink.in_flight() == 0 && self.closing.is_empty() {
+                break;
+            }
+        }
+        self.end_failure();
+        self.sealer.finish();
+    }
+
+    /// Gives a block its place in the open file. `again` says that its write has failed before.
+    pub(super) fn store(&mut self, memory: BlockMemory, again: bool) {
+        let Ok(block) = Block::parse(memory.bytes()) else { return };
+        let header = *block.header();
+        let now = self.clock.now();
+        if !self.ready(now) {
+            return self.lose(&header);
+        }
+        let (rotation, number) = (self.options.rotation, self.number);
+        let Some(open) = &mut self.open else { return self.lose(&header) };
+        let offset_bytes = rotation.offset(open.blocks);
+        if self.options.with_index {
+            let crc32c = self.options.block_crc.then(|| crc32c::crc32c(block.used()));
+            if let Err(e) = note_block(&mut open.log, offset_bytes, &block, crc32c) {
+                return self.malformed(&e);
+            }
+        }
+        let ticket = Ticket { segment: number, block: open.blocks, again };
+        let len_bytes = open.file.write_bytes(header.blk_len, rotation.block_bytes) as usize;
+        open.blocks += 1;
+        open.pending += 1;
+        let file = Arc::clone(&open.file);
+        let full = open.blocks >= rotation.blocks_max;
+        self.sink.start(BlockWrite { ticket, file, memory, len_bytes, offset_bytes });
+        if full {
+            self.close();
+        }
+        while self.sink.in_flight() >= self.options.in_flight_max {
+            self.reap(Some(PATIENCE));
+        }
+    }
+
+    /// Makes sure that there is a file that takes a block; `false` where there can't be one now.
+    fn ready(&mut self, now: TimestampNs) -> bool {
+        if let Some(open) = &self.open
+            && open.failed.is_empty()
+        {
+            if self.options.rotation.due(open.opened, now, open.blocks) != Due::Rotate {
+                return true;
+            }
+            self.close();
+        }
+        if !self.failure.lets_try(now) {
+            return false;
+        }
+        self.close();
+        let log = if self.options.with_index { self.sealer.empty_log() } else { Log::default() };
+        match OpenSegment::create(&self.place, &*self.clock, log) {
+            Ok(open) => {
+                debug!("opened {}", open.paths.hidden_packet_file().display());
+                preallocate(&open, self.options.preallocate_bytes);
+                self.open = Some(open);
+                true
+            }
+            Err(e) => {
+                self.failure.strike_out(now, &format!("failed to open a packet file: {e}"));
+                false
+            }
+        }
+    }
+
+    /// Gives the open file no more blocks. Without any, it is removed.
+    pub(super) fn close(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        if open.blocks == 0 {
+            discard(open);
+        } else {
+            self.closing.push_back((self.number, open));
+        }
+        self.number += 1;
+    }
+
+    fn rename(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        if let Err(e) = open.rename(&self.place, &*self.clock) {
+            warning!("failed to rename an empty packet file: {}", words(&e));
+            self.close();
+        }
+    }
+
+    /// Takes note of the writes that have ended.
+    pub(super) fn reap(&mut self, wait: Option<Duration>) {
+        self.sink.wait(wait);
+        while let Some(Ended { ticket, memory, result }) = self.sink.ended() {
+            let segment = match &mut self.open {
+                Some(open) if ticket.segment == self.number => Some(open),
+                _ => self.closing.iter_mut().find(|(number, _)| *number == ticket.segment).map(|(_, s)| s),
+            };
+            let Some(segment) = segment else { continue };
+            match result {
+                Ok(()) => {
+                    segment.written(ticket.block, memory);
+                    self.end_failure();
+                }
+                Err(error) => {
+                    self.counters.write_errors.add(1);
+                    segment.not_written(ticket.block, FailedBlock { memory, again: ticket.again, error });
+                }
+            }
+        }
+    }
+
+    /// Hands segments whose writes have all ended to the index thread, oldest first.
+    fn hand_over(&mut self) {
+        while let Some((_, segment)) = self.closing.pop_front_if(|(_, s)| s.pending == 0 && s.failed.is_empty()) {
+            if segment.whole == 0 {
+                discard(segment);
+                continue;
+            }
+            let facts = &self.options.facts;
+            let facts = Facts { drops: self.drops.take(), gaps: std::mem::take(&mut self.gaps), ..facts.clone() };
+            let exact = segment.whole == segment.blocks;
+            self.sealer.hand_over(SealJob {
+                paths: segment.paths,
+                file: segment.file,
+                blocks: segment.whole,
+                log: exact.then_some(segment.log),
+                facts,
+            });
+        }
+    }
+
+    /// A block that the kernel would never write. It can't be indexed, so it is not kept.
+    fn malformed(&self, error: &steno_core::block::BlockError) {
+        error!("a block of the ring is malformed, and is dropped: {error}");
+    }
+
+    pub(super) fn lose(&mut self, header: &BlockHeader) {
+        self.counters.lost_packets.add(header.num_pkts.into());
+        self.failure.lose(header);
+    }
+}
+
+/// Removes a file that holds nothing.
+fn discard(segment: OpenSegment) {
+    let path = segment.paths.hidden_packet_file();
+    if let Err(e) = segment.discard() {
+        warning!("failed to remove {}, which is empty: {}", path.display(), words(&e));
+    }
+}
+
+/// Sets disk space aside, where it is asked for and to be had.
+pub(super) fn preallocate(segment: &OpenSegment, bytes: u64) {
+    if let Err(e) = segment.file.preallocate(bytes) {
+        warning!("--preallocate_file_mb has no effect on this file: {}", words(&e));
+    }
+}
