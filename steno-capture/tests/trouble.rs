@@ -1,0 +1,202 @@
+//! What goes wrong while a capture runs: links that go away, rings that are full, signals, processes that share a link.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use steno_core::testkit::{FrameBuilder, need};
+use steno_index::Index;
+use support::{Wire, frames, frames_of_blocks, names};
+
+fn some_frames(count: u16) -> Vec<Vec<u8>> {
+    let frame = |i: u16| {
+        let [high, low] = i.to_be_bytes();
+        FrameBuilder::ethernet().ipv4([10, 1, high, low], [10, 2, low, high]).udp(i, 53).payload(&[3; 600]).build()
+    };
+    (0..count).map(frame).collect()
+}
+
+fn sorted(mut frames: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    frames.sort();
+    frames
+}
+
+/// The only index of thread 0.
+fn index(dir: &Path) -> Index {
+    let names = names(&dir.join("IDX0"));
+    assert_eq!(names.len(), 1, "{names:?}");
+    Index::open(&dir.join("IDX0").join(&names[0])).unwrap()
+}
+
+#[test]
+fn a_link_that_goes_down_and_comes_up_again_leaves_a_gap() {
+    let Some(wire) = Wire::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let sent = some_frames(40);
+    let mut capture = wire.capture(dir.path(), &[]);
+    wire.send(dir.path(), &sent[..20], 10_000);
+    wire.link(&["set", "v1", "down"]);
+    capture.wait_for("v1 is down");
+    thread::sleep(Duration::from_millis(1500));
+    assert!(capture.is_running());
+    wire.link(&["set", "v1", "up"]);
+    thread::sleep(Duration::from_millis(200));
+    wire.send(dir.path(), &sent[20..], 10_000);
+    capture.wait_for("v1 is up again");
+    assert_eq!(capture.stop().0, 0);
+    assert_eq!(sorted(frames(dir.path(), 0)), sorted(sent));
+    let facts = index(dir.path()).facts().unwrap().clone();
+    let [gap] = facts.gaps.as_slice() else { panic!("one gap was expected: {:?}", facts.gaps) };
+    assert_eq!(gap.reason, "v1 was down");
+    assert!(gap.to.as_ns() - gap.from.as_ns() > 1_000_000_000, "{gap:?}");
+}
+
+#[test]
+fn a_link_that_is_removed_ends_the_capture_and_costs_nothing() {
+    let Some(wire) = Wire::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let sent = some_frames(20);
+    let mut capture = wire.capture(dir.path(), &["--blockage_sec=600"]);
+    wire.send(dir.path(), &sent, 10_000);
+    wire.link(&["del", "v1"]);
+    assert_eq!(capture.wait(), 1);
+    let log = capture.log();
+    assert!(log.trim_end().ends_with("Start again when it is back"), "{log}");
+    assert_eq!(sorted(frames(dir.path(), 0)), sorted(sent));
+}
+
+#[test]
+fn a_full_ring_drops_packets_and_the_index_says_how_many() {
+    let Some(wire) = Wire::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let sent = some_frames(2000);
+    let capture = wire.capture(dir.path(), &["--blocks=4", "--blocksize_kb=64"]);
+    capture.signal(Signal::STOP);
+    wire.send(dir.path(), &sent, 50_000);
+    capture.signal(Signal::CONT);
+    assert_eq!(capture.stop().0, 0);
+    let stored = frames_of_blocks(dir.path(), 0, 64 << 10);
+    assert!(!stored.is_empty() && stored.len() < sent.len(), "{} of {} are stored", stored.len(), sent.len());
+    let index = index(dir.path());
+    let dropped: u64 = index.facts().unwrap().drops.iter().map(|drops| drops.packets).sum();
+    assert_eq!(dropped, (sent.len() - stored.len()) as u64);
+    assert_eq!(index.packets() as usize, stored.len());
+}
+
+#[test]
+fn a_locked_filter_lets_a_stop_wait_a_second_and_a_second_signal_none() {
+    let Some(wire) = Wire::new() else { return };
+    let program = "--filter=0006000000040000";
+    for threads in ["--threads=1", "--threads=2"] {
+        let dir = tempfile::tempdir().unwrap();
+        let sent = some_frames(30);
+        let capture = wire.capture(dir.path(), &[program, threads, "--blockage_sec=600"]);
+        wire.send(dir.path(), &sent, 10_000);
+        let (status, took) = capture.stop();
+        assert_eq!(status, 0);
+        assert!(took < Duration::from_secs(3), "a stop took {took:?}");
+        let mut stored = frames(dir.path(), 0);
+        if threads.ends_with('2') {
+            stored.extend(frames(dir.path(), 1));
+        }
+        assert_eq!(sorted(stored), sorted(sent), "{threads}");
+    }
+    // While it waits for the block timer, a second signal does not.
+    let dir = tempfile::tempdir().unwrap();
+    let mut capture = wire.capture(dir.path(), &[program, "--blockage_sec=600"]);
+    wire.send(dir.path(), &some_frames(3), 10_000);
+    capture.signal(Signal::TERM);
+    capture.wait_for("writing and publishing");
+    capture.signal(Signal::INT);
+    assert_eq!(capture.wait(), 130, "{}", capture.log());
+}
+
+#[test]
+fn processes_with_the_same_fanout_id_share_the_packets() {
+    let Some(wire) = Wire::new() else { return };
+    let sent = some_frames(400);
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let captures: Vec<_> = dirs.iter().map(|dir| wire.capture(dir.path(), &["--fanout_id=77"])).collect();
+    wire.send(dirs[0].path(), &sent, 20_000);
+    thread::sleep(Duration::from_millis(200));
+    captures.into_iter().for_each(|capture| assert_eq!(capture.stop().0, 0));
+    let stored = dirs.each_ref().map(|dir| frames(dir.path(), 0));
+    assert!(stored.iter().all(|frames| !frames.is_empty()), "each gets a part");
+    assert_eq!(sorted(stored.concat()), sorted(sent));
+}
+
+#[test]
+fn packets_that_the_host_itself_sends_are_captured() {
+    let Some(wire) = Wire::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let sent = some_frames(10);
+    let capture = wire.capture(dir.path(), &[]);
+    wire.send_from("v1", dir.path(), &sent, 10_000);
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(capture.stop().0, 0);
+    assert_eq!(frames(dir.path(), 0), sent);
+}
+
+#[test]
+fn a_terminal_that_is_held_does_not_hold_the_capture() {
+    let Some(wire) = Wire::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    // A pipe that nobody reads, and more lines than it and the queue before it hold.
+    let mut command = wire.stenotype(dir.path(), &["--stats_blocks=1", "--blockage_sec=0.001", "--blocksize_kb=12"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while names(dir.path()).is_empty() || names(&dir.path().join("PKT0")).is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "stenotype does not start");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let sent = some_frames(3000);
+    wire.send(dir.path(), &sent, 1_500);
+    thread::sleep(Duration::from_millis(200));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "stenotype waits for someone to read its log");
+        thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(frames_of_blocks(dir.path(), 0, 12 << 10).len(), sent.len());
+}
+
+#[test]
+fn an_ordinary_user_captures_in_a_namespace_of_their_own() {
+    let root = rustix::process::geteuid().is_root();
+    let tools = ["unshare", "setpriv", "ip"].iter().all(|t| Command::new(t).arg("-V").output().is_ok());
+    // A capture of two packets of a user who is root in there, and no one else: nobody does not exist. The packets are
+    // those by which the kernel's IPv6 asks who else is there when a link comes up.
+    let script = "set -e; ip link add v0 type veth peer name v1; ip link set v0 up; ip link set v1 up; \
+                  \"$0\" --iface=v1 --dir=\"$1\" --blocks=8 --count=2 & p=$!; \
+                  (while kill -0 $p 2>/dev/null; do ip link set v0 down; ip link set v0 up; sleep 0.5; done) & \
+                  wait $p";
+    let inside = ["unshare", "-rn", "bash", "-c", script, env!("CARGO_BIN_EXE_stenotype")];
+    let mut probe = Command::new("setpriv");
+    let _ = probe.args(["--reuid=65533", "--regid=65533", "--clear-groups", "unshare", "-rn", "true"]);
+    let allowed = root && tools && probe.status().is_ok_and(|status| status.success());
+    if !need(allowed, "root, to become an ordinary user, and user namespaces") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(dir.path(), Some(65_533), Some(65_533)).unwrap();
+    let mut command = Command::new("setpriv");
+    let _ =
+        command.args(["--reuid=65533", "--regid=65533", "--clear-groups"]).args(inside).arg(dir.path().join("store"));
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("has no user nobody"), "{text}");
+    assert_eq!(frames(&dir.path().join("store"), 0).len(), 2, "{text}");
+}
