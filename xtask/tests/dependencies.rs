@@ -1,5 +1,6 @@
 //! The workspace depends in one direction, and on nothing that is not accounted for (`docs/ARCHITECTURE.md`,
 //! `docs/DEPENDENCIES.md`).
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "the helpers of a test fail as tests do")]
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
