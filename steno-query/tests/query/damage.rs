@@ -184,15 +184,34 @@ fn a_packet_file_that_was_cut_gives_what_is_left() {
 
 #[test]
 fn a_broken_chain_without_checksums_costs_the_stretch_between_two_anchors() {
-    let mut store = TestStore::new();
     let packets = mixed(3000);
-    store.add(0, 100_000_000, &packets, &Shape { crc: false, ..Shape::default() });
-    let size = |p: &RecipePacket| (82 + p.bytes.len() as u64).next_multiple_of(8);
-    let header = 48 + packets.iter().take(40).map(size).sum::<u64>();
-    let mut file = OpenOptions::new().write(true).open(store.packet_file(0, 100_000_000)).unwrap();
-    let _ = file.seek(SeekFrom::Start(header)).unwrap();
-    file.write_all(&[0; 4]).unwrap();
-    // Packet 40 leads nowhere: with packets 32 to 47, nothing else is lost.
-    let (got, complete) = assert_honest(&store, "tcp or udp or arp", false);
-    assert_eq!((got, complete), (3000 - 16, false));
+    // Packet 40 leads nowhere; packet 47, the last before an anchor, leads to a place short of it. Either way packets 32 to
+    // 47 are lost, and nothing else.
+    for (number, step) in [(40, 0u32), (47, 56)] {
+        let mut store = TestStore::new();
+        store.add(0, 100_000_000, &packets, &Shape { crc: false, ..Shape::default() });
+        let size = |p: &RecipePacket| (82 + p.bytes.len() as u64).next_multiple_of(8);
+        let header = 48 + packets.iter().take(number).map(size).sum::<u64>();
+        overwrite(&store.packet_file(0, 100_000_000), header, &step.to_le_bytes());
+        let (got, complete) = assert_honest(&store, "tcp or udp or arp", false);
+        assert_eq!((got, complete), (3000 - 16, false), "packet {number}");
+    }
+}
+
+#[test]
+fn a_block_that_the_index_does_not_describe_is_left_out() {
+    // Packets, used bytes and sequence number, as the block header says them.
+    for field in [12, 20, 24] {
+        let mut store = TestStore::new();
+        store.add(0, 100_000_000, &mixed(200), &Shape { crc: false, ..Shape::default() });
+        overwrite(&store.packet_file(0, 100_000_000), field, &[77, 1]);
+        let (got, complete) = assert_honest(&store, "tcp or udp or arp", false);
+        assert!(!complete && got == 0, "{got} packets with another value at {field}");
+    }
+}
+
+fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
+    let mut file = OpenOptions::new().write(true).open(path).unwrap();
+    let _at = file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(bytes).unwrap();
 }
