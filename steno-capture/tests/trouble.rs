@@ -149,7 +149,8 @@ fn a_terminal_that_is_held_does_not_hold_the_capture() {
     let Some(wire) = Wire::new() else { return };
     let dir = tempfile::tempdir().unwrap();
     // A pipe that nobody reads, and more lines than it and the queue before it hold.
-    let mut command = wire.stenotype(dir.path(), &["--stats_blocks=1", "--blockage_sec=0.001", "--blocksize_kb=12", "--blocks=4096"]);
+    let mut command =
+        wire.stenotype(dir.path(), &["--stats_blocks=1", "--blockage_sec=0.001", "--blocksize_kb=12", "--blocks=4096"]);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
     while names(dir.path()).is_empty() || names(&dir.path().join("PKT0")).is_empty() {
