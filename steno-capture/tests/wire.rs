@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use steno_core::testkit::FrameBuilder;
+use steno_core::{
+    packet::{Frame, Network, decode},
+    testkit::FrameBuilder,
+};
 use steno_index::{Index, verify_segment};
 use support::{Wire, frames, names};
 
@@ -232,6 +235,8 @@ fn a_filter_keeps_the_rest_out() {
     let tcpdump = std::process::Command::new("tcpdump").arg("--version").output();
     if tcpdump.is_ok_and(|o| o.status.success()) {
         spellings.push("host 10.0.1.3".to_owned());
+        // Round 1 of the conversation whose tag this is: the kernel has taken it out of the frame.
+        spellings.push("vlan 101 and host 10.0.1.1".to_owned());
     }
     for filter in spellings {
         let dir = tempfile::tempdir().unwrap();
@@ -240,7 +245,85 @@ fn a_filter_keeps_the_rest_out() {
         wait();
         assert_eq!(capture.stop().0, 0);
         assert_eq!(frames(dir.path(), 0).len(), 2, "{filter}");
+        let name = &names(&dir.path().join("IDX0"))[0];
+        let index = Index::open(&dir.path().join("IDX0").join(name)).unwrap();
+        assert_eq!(index.facts().unwrap().filter, filter);
     }
+}
+
+#[test]
+fn both_directions_of_whatever_conversation_share_a_thread() {
+    let Some(wire) = Wire::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let v6 = |last: u8| [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, last];
+    let mut sent = Vec::new();
+    for i in 1..=60u8 {
+        let (a, b, port) = ([10, 3, 0, i], [10, 4, i, 1], 30_000 + u16::from(i));
+        for (outer, inner) in [(None, None), (Some(0x8100), None), (Some(0x88a8), Some(0x8100))] {
+            let tags = || {
+                let ethernet = FrameBuilder::ethernet();
+                let ethernet = outer.map_or(ethernet.clone(), |tpid| ethernet.tag(tpid, 300));
+                inner.map_or(ethernet.clone(), |tpid| ethernet.tag(tpid, 301))
+            };
+            sent.push(tags().ipv4(a, b).udp(port, 53).build());
+            sent.push(tags().ipv4(b, a).udp(53, port).build());
+            sent.push(tags().ipv6(v6(i), v6(200)).tcp(port, 443).build());
+            sent.push(tags().ipv6(v6(200), v6(i)).tcp(443, port).build());
+            sent.push(tags().ipv4(b, a).protocol(47, &[0; 8]).build());
+            sent.push(tags().ipv4(a, b).protocol(47, &[0; 8]).build());
+        }
+        // A datagram in two fragments, of which only the first has ports.
+        let fragment =
+            |offset, more| FrameBuilder::ethernet().ipv4([10, 5, 0, i], b).fragment(u32::from(i), offset, more);
+        sent.push(fragment(0, true).udp(port, 53).payload(&[1; 16]).build());
+        sent.push(fragment(3, false).payload(&[2; 16]).build());
+    }
+    let capture = wire.capture(dir.path(), &["--threads=4"]);
+    wire.send(dir.path(), &sent, 20_000);
+    wait();
+    assert_eq!(capture.stop().0, 0);
+    let by_thread: Vec<_> = (0..4).map(|t| frames(dir.path(), t)).collect();
+    assert_eq!(sorted(by_thread.concat()), sorted(sent));
+    let mut homes = BTreeMap::new();
+    for (thread, frames) in by_thread.iter().enumerate() {
+        for frame in frames {
+            let mut tags = Vec::new();
+            let decoded = decode(&Frame::new(frame), &mut tags);
+            let ends = match decoded.network {
+                Network::V4 { src, dst } => [IpAddr::V4(src), IpAddr::V4(dst)],
+                Network::V6 { src, dst } => [IpAddr::V6(src), IpAddr::V6(dst)],
+                Network::None { .. } => panic!("only IP was sent"),
+            };
+            let (low, high) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+            // The fragments of a datagram have one home; they have addresses of their own here.
+            let home = *homes.entry((low, high, decoded.protocol)).or_insert(thread);
+            assert_eq!(home, thread, "{low} and {high}, protocol {:?}", decoded.protocol);
+        }
+    }
+    assert!((0..4).all(|thread| homes.values().any(|home| *home == thread)), "each thread has some");
+}
+
+#[test]
+fn any_other_way_to_share_packets_can_be_asked_for() {
+    let Some(wire) = Wire::new() else { return };
+    let sent = conversations(40);
+    // PACKET_FANOUT_LB: one after the other.
+    for kind in ["1", "0x1"] {
+        let dir = tempfile::tempdir().unwrap();
+        let capture = wire.capture(dir.path(), &["--threads=2", &format!("--fanout_type={kind}")]);
+        wire.send(dir.path(), &sent, 20_000);
+        wait();
+        assert_eq!(capture.stop().0, 0);
+        let stored = [frames(dir.path(), 0), frames(dir.path(), 1)];
+        assert!(stored[0].len().abs_diff(stored[1].len()) <= 2, "{} and {}", stored[0].len(), stored[1].len());
+        assert_eq!(sorted(stored.concat()), sorted(sent.clone()));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let result = support::output(wire.stenotype(dir.path(), &["--threads=2", "--fanout_type=99"]));
+    let text = String::from_utf8(result.stderr).unwrap();
+    assert_eq!(result.status.code(), Some(1), "{text}");
+    assert!(text.contains("fan-out type 99") && text.contains("packet(7)"), "{text}");
+    assert_eq!(names(dir.path()), Vec::<String>::new());
 }
 
 #[test]

@@ -190,7 +190,8 @@ impl PacketThread {
     /// Takes the error from the socket, so that it does not wake every poll.
     fn look_at_link(&mut self) {
         match self.tap.socket.take_error() {
-            Ok(()) => {}
+            // An error that is not told would wake every poll.
+            Ok(()) => std::thread::sleep(WRITE_WAIT_MAX),
             Err(e) if e.raw_os_error() == Some(libc::ENETDOWN) => {
                 if self.down.is_none() {
                     warning!("{} is down; capture goes on when it is up again", self.interface);

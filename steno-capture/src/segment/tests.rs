@@ -419,6 +419,20 @@ fn an_index_without_its_log_is_read_back_from_the_packets() {
 }
 
 #[test]
+fn every_file_has_its_disk_space_set_aside_and_gives_back_what_it_does_not_need() {
+    let mut bench = Bench::with(|options| options.preallocate_bytes = 1 << 20);
+    let hidden = bench.dir.path().join("PKT0").join(&bench.names("PKT0")[0]);
+    // Where the file system can: nothing else changes where it can't.
+    if steno_core::testkit::need(fs::metadata(&hidden).unwrap().len() > 0, "a file system with fallocate(2)") {
+        assert_eq!(fs::metadata(&hidden).unwrap().len(), 1 << 20, "the first file");
+        (0..5).for_each(|_| bench.take());
+        let hidden = bench.names("PKT0").into_iter().rfind(|name| name.starts_with('.')).unwrap();
+        assert_eq!(fs::metadata(bench.dir.path().join("PKT0").join(hidden)).unwrap().len(), 1 << 20, "the next one");
+        assert_eq!(bench.finish(), [vec![1, 2, 3, 4], vec![5]]);
+    }
+}
+
+#[test]
 fn hostile_and_empty_blocks_are_not_stored() {
     let mut bench = Bench::new();
     let mut garbage = AlignedBuffer::new(BLOCK as usize);

@@ -71,6 +71,7 @@ impl SegmentWriter {
     /// A writer that goes on with `open`, the first file.
     pub(crate) fn new(place: Place, options: WriterOptions, open: OpenSegment, means: Means) -> Self {
         let Means { sink, sealer, clock, counters, drops } = means;
+        preallocate(&open, options.preallocate_bytes);
         Self {
             place,
             options,
@@ -297,7 +298,7 @@ fn discard(segment: OpenSegment) {
 }
 
 /// Sets disk space aside, where it is asked for and to be had.
-pub(super) fn preallocate(segment: &OpenSegment, bytes: u64) {
+fn preallocate(segment: &OpenSegment, bytes: u64) {
     if let Err(e) = segment.file.preallocate(bytes) {
         warning!("--preallocate_file_mb has no effect on this file: {}", words(&e));
     }
