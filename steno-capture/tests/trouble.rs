@@ -42,6 +42,8 @@ fn a_link_that_goes_down_and_comes_up_again_leaves_a_gap() {
     let sent = some_frames(40);
     let mut capture = wire.capture(dir.path(), &[]);
     wire.send(dir.path(), &sent[..20], 10_000);
+    // A link that goes down takes with it what the kernel has not delivered yet.
+    thread::sleep(Duration::from_millis(300));
     wire.link(&["set", "v1", "down"]);
     capture.wait_for("v1 is down");
     thread::sleep(Duration::from_millis(1500));
@@ -65,6 +67,7 @@ fn a_link_that_is_removed_ends_the_capture_and_costs_nothing() {
     let sent = some_frames(20);
     let mut capture = wire.capture(dir.path(), &["--blockage_sec=600"]);
     wire.send(dir.path(), &sent, 10_000);
+    thread::sleep(Duration::from_millis(300));
     wire.link(&["del", "v1"]);
     assert_eq!(capture.wait(), 1);
     let log = capture.log();
