@@ -1,11 +1,11 @@
 //! An index from the packets alone: walks the blocks of a packet file into a log, and seals it. Import, the check of a
 //! segment, and the repair of an index that was lost all come this way.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 
 use steno_core::{
     Position,
-    block::{Block, BlockError},
+    block::{BLOCK_HEADER_BYTES, Block, BlockError},
     packet::decode,
 };
 
@@ -55,23 +55,25 @@ pub struct Built {
 /// ```
 ///
 /// # Errors
-/// [`IndexError::ReadPackets`], [`IndexError::Write`], and [`IndexError::TooLarge`] for a file past 4 GiB.
+/// [`IndexError::Write`], and those of [`note_packet_file`].
 pub fn index_packet_file(packets: &mut impl Read, facts: &Facts, out: &mut impl Write) -> Result<Built, IndexError> {
     let mut log = Log::new();
     let damage = note_packet_file(packets, facts.block_bytes, &mut log)?;
     Ok(Built { summary: seal(&log, facts, out)?, damage })
 }
 
-/// Appends the packets and blocks of a packet file to `log`, up to the first block that is not whole, which is returned.
+/// Appends the packets and blocks of a packet file to `log`, up to the first block that is not whole, which is
+/// returned.
 ///
 /// # Errors
-/// [`IndexError::ReadPackets`]; [`IndexError::TooLarge`] for a file past 4 GiB.
+/// [`IndexError::ReadPackets`]; [`IndexError::TooLarge`] for a file past 4 GiB; [`IndexError::Corrupt`] for
+/// `block_bytes` that hold no block.
 pub fn note_packet_file(
     packets: &mut impl Read,
     block_bytes: u32,
     log: &mut Log,
 ) -> Result<Option<Damage>, IndexError> {
-    let mut blocks = Blocks::new(block_bytes);
+    let mut blocks = Blocks::new(block_bytes)?;
     while let Some((offset_bytes, bytes)) = blocks.next(packets)? {
         let noted = Block::parse(bytes).and_then(|block| {
             note_block(log, offset_bytes, &block, Some(crc32c::crc32c(block.used())))?;
@@ -104,44 +106,39 @@ pub fn note_block(log: &mut Log, offset_bytes: u64, block: &Block<'_>, crc32c: O
     Ok(())
 }
 
-/// The blocks of a packet file, one at a time in the same memory.
+/// The blocks of a packet file, one at a time in the same memory, which grows no larger than what the file holds.
 #[derive(Debug)]
 pub(crate) struct Blocks {
+    block_bytes: u32,
     buffer: Vec<u8>,
     next: u64,
 }
 
 impl Blocks {
-    pub(crate) fn new(block_bytes: u32) -> Self {
-        Self { buffer: vec![0; block_bytes.max(1) as usize], next: 0 }
+    /// # Errors
+    /// [`IndexError::Corrupt`] for blocks that would not hold their header.
+    pub(crate) fn new(block_bytes: u32) -> Result<Self, IndexError> {
+        if block_bytes < BLOCK_HEADER_BYTES {
+            return Err(IndexError::corrupt("facts", "blocks too small for their header", block_bytes));
+        }
+        Ok(Self { block_bytes, buffer: Vec::new(), next: 0 })
     }
 
     /// The next block: its offset, and its bytes, fewer of them at the end of the file.
     pub(crate) fn next(&mut self, file: &mut impl Read) -> Result<Option<(u64, &[u8])>, IndexError> {
         let offset_bytes = self.next;
-        let filled = fill(file, &mut self.buffer).map_err(|source| IndexError::ReadPackets { offset_bytes, source })?;
+        self.buffer.clear();
+        let mut rest = file.take(u64::from(self.block_bytes));
+        let filled =
+            rest.read_to_end(&mut self.buffer).map_err(|source| IndexError::ReadPackets { offset_bytes, source })?;
         if filled == 0 {
             return Ok(None);
         }
-        self.next += self.buffer.len() as u64;
+        self.next += u64::from(self.block_bytes);
         if offset_bytes > u64::from(u32::MAX) {
             let most = u64::from(u32::MAX);
             return Err(IndexError::TooLarge { what: "offset of a block", got: offset_bytes, most });
         }
-        Ok(self.buffer.get(..filled).map(|bytes| (offset_bytes, bytes)))
+        Ok(Some((offset_bytes, &self.buffer)))
     }
-}
-
-/// Reads until `buffer` is full or the file ends.
-fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(filled)
 }

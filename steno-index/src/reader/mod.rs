@@ -43,8 +43,8 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens the index file at `path` over a memory map. The file must be a published one (`crate::segment`), which nobody
-    /// changes any more.
+    /// Opens the index file at `path` over a memory map. The file must be a published one (`crate::segment`), which
+    /// nobody changes any more.
     ///
     /// # Errors
     /// [`IndexError::Open`] from the system, and what [`Self::from_bytes`] says of the contents.
@@ -197,3 +197,9 @@ impl Index {
         &self.pages
     }
 }
+
+// Look-ups of one index run in parallel.
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<Index>();
+};

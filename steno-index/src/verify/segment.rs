@@ -100,8 +100,9 @@ impl Report {
 }
 
 /// Checks a segment from the ground up: the headers and the packet chain of every block, the index by itself
-/// ([`Index::verify`]), and the index against what decoding the packets again gives: block table with times and CRC-32C,
-/// conversations, packet lists, places. Takes memory in proportion to the segment's packets, about 60 bytes each.
+/// ([`Index::verify`]), and the index against what decoding the packets again gives: block table with times and
+/// CRC-32C, conversations, packet lists, places. Takes memory in proportion to the segment's packets, about 60 bytes
+/// each.
 ///
 /// ```
 /// # use steno_core::{block::BlockWriter, testkit::{block_of, recipe}};
@@ -159,7 +160,7 @@ fn check<I: Borrow<Index>>(index: Result<I, IndexError>, packet_file: &mut impl 
 
 /// The index of the whole blocks of a packet file; the others are reported and left out.
 fn rebuild(packet_file: &mut impl Read, facts: &Facts, report: &mut Report) -> Result<Index, IndexError> {
-    let (mut log, mut blocks) = (Log::new(), Blocks::new(facts.block_bytes));
+    let (mut log, mut blocks) = (Log::new(), Blocks::new(facts.block_bytes)?);
     while let Some((offset_bytes, bytes)) = blocks.next(packet_file)? {
         let noted = Block::parse(bytes)
             .and_then(|block| note_block(&mut log, offset_bytes, &block, Some(crc32c::crc32c(block.used()))));

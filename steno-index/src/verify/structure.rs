@@ -1,5 +1,7 @@
-//! Whether an index holds what its format promises: checksums, block table, anchors, sorted dictionaries. What needs the
-//! table of conversations is in the two files beside this one.
+//! Whether an index holds what its format promises: checksums, block table, anchors, sorted dictionaries. What needs
+//! the table of conversations is in the two files beside this one.
+
+use steno_core::block::BLOCK_HEADER_BYTES;
 
 use super::{conversations::Rows, postings::check_postings};
 use crate::{
@@ -10,8 +12,8 @@ use crate::{
 
 impl Index {
     /// Checks every page and everything that the format promises of an index by itself: that each packet is in one list
-    /// and one block, that each conversation is posted under its class, addresses and ports and nowhere else, that counts,
-    /// sums and times agree. What it cannot know is whether the packets are those of the packet file:
+    /// and one block, that each conversation is posted under its class, addresses and ports and nowhere else, that
+    /// counts, sums and times agree. What it cannot know is whether the packets are those of the packet file:
     /// [`crate::verify_segment`] tells. Takes memory in proportion to packets and conversations.
     ///
     /// # Errors
@@ -82,11 +84,12 @@ impl Index {
                 let (min, max) = times.unwrap_or((info.min_time, info.max_time));
                 times = Some((info.min_time.min(min), info.max_time.max(max)));
             }
-            let (mut before, mut ascends) = (info.offset_bytes, true);
+            // No packet lies within the block's header: a look-up says so too.
+            let (mut least, mut ascends) = (info.offset_bytes + u64::from(BLOCK_HEADER_BYTES), true);
             anchors.for_each(u64::from(record.first_anchor)..u64::from(next_anchor), |positions| {
                 for &position in positions {
-                    ascends &= position > before && position < end;
-                    before = position;
+                    ascends &= (least..end).contains(&position);
+                    least = position.saturating_add(1);
                 }
             })?;
             if !ascends {

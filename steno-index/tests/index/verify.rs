@@ -4,7 +4,9 @@ use std::{fs, path::PathBuf};
 
 use crate::segments::{BLOCK_BYTES, facts, index_of, packet_file};
 use steno_core::{block::Block, testkit::recipe};
-use steno_index::{Index, IndexError, Log, Problem, Report, index_packet_file, note_block, seal, verify_segment};
+use steno_index::{
+    Facts, Index, IndexError, Log, Problem, Report, index_packet_file, note_block, seal, verify_segment,
+};
 
 fn mixed() -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/mixed.recipe");
@@ -33,7 +35,7 @@ fn a_segment_as_it_was_written_is_clean() {
 }
 
 #[test]
-fn every_changed_byte_of_a_block_is_found() {
+fn a_changed_byte_of_a_block_is_found() {
     let packets = mixed();
     let index = index_of(&packets, &facts());
     let used: Vec<usize> =
@@ -41,8 +43,8 @@ fn every_changed_byte_of_a_block_is_found() {
     assert!(used.len() > 1);
     for at in 0..packets.len() {
         let (block, within) = (at / BLOCK_BYTES as usize, at % BLOCK_BYTES as usize);
-        // Behind the used part every 64th byte will do.
-        if within >= used[block] && at % 64 != 0 {
+        // Of the frames every third byte will do, and behind the used part every 64th.
+        if within >= used[block] && at % 64 != 0 || within >= 200 && at % 3 != 0 {
             continue;
         }
         let mut bad = packets.clone();
@@ -144,4 +146,30 @@ fn an_index_is_built_up_to_the_first_block_that_is_not_whole() {
     let built = index_packet_file(&mut &bad[..], &facts(), &mut none).unwrap();
     assert_eq!(built.damage.map(|damage| damage.offset_bytes), Some(0));
     assert_eq!(none, index_of(&[], &facts()));
+}
+
+#[test]
+fn blocks_that_hold_nothing_are_refused() {
+    let tiny = Facts { block_bytes: 47, ..facts() };
+    let error = index_packet_file(&mut &mixed()[..], &tiny, &mut Vec::new()).unwrap_err();
+    assert_eq!(error.to_string(), "facts: blocks too small for their header (item 47)");
+}
+
+/// Found by fuzzing: what `verify` passes, a look-up must be able to use.
+#[test]
+fn a_packet_within_the_header_of_its_block_is_refused_by_check_and_look_up_alike() {
+    for (position, whole) in [(0, false), (47, false), (48, true)] {
+        let mut log = Log::new();
+        let decoded = steno_core::packet::decode(&steno_core::packet::Frame::new(&[]), &mut Vec::new());
+        log.note(steno_core::Position(position), steno_core::TimestampNs::new(1), 60, &decoded, &[]);
+        log.end_block(steno_index::BlockNote { offset_bytes: 0, used_bytes: 192, crc32c: None, seq_num: 1 });
+        let mut bytes = Vec::new();
+        let Ok(_) = seal(&log, &Facts::default(), &mut bytes) else {
+            assert!(!whole, "position {position} was refused at seal");
+            continue;
+        };
+        let index = Index::from_bytes(bytes).unwrap();
+        assert_eq!(index.verify().is_ok(), whole, "position {position}");
+        assert_eq!(index.locator().locate(steno_core::PacketNo(0)).is_ok(), whole, "position {position}");
+    }
 }
