@@ -1,6 +1,6 @@
-//! Makes a golden file of `tests/golden/` from its recipe. Only for a new recipe or a new version of the format: a golden
-//! file that exists stays as it is, and no test writes one.
-//! `cargo run -p steno-index --example golden_index -- RECIPE OUT.idx`
+//! Makes a golden file of `tests/golden/` from its recipe. Only for a new recipe or a new version of the format: a
+//! golden file that exists stays as it is, and no test writes one. `cargo run -p steno-index --example golden_index --
+//! RECIPE OUT.idx`
 
 use std::{env, error::Error, fs};
 

@@ -91,8 +91,8 @@ fn report(index: &Index, noting: Duration, times: &[Duration]) -> Result<(), Box
     Ok(())
 }
 
-/// Time that this thread has had on a core (Documentation/scheduler/sched-stats.rst): unlike the time of day it does not
-/// count what other programs took.
+/// Time that this thread has had on a core (Documentation/scheduler/sched-stats.rst): unlike the time of day it does
+/// not count what other programs took.
 fn cpu() -> Duration {
     let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0))

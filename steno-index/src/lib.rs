@@ -36,8 +36,8 @@
 //! arrive, and [`verify_segment`] holds an index against its packets.
 //!
 //! # Hostile bytes
-//! Whatever an index file, a packet file or a log holds: reading it ends, in memory bounded by the bytes that are there,
-//! with the right answer or with an error. No read of a file uses a byte whose checksum has not been compared.
+//! Whatever an index file, a packet file or a log holds: reading it ends, in memory bounded by the bytes that are
+//! there, with the right answer or with an error. No read of a file uses a byte whose checksum has not been compared.
 
 #![forbid(unsafe_code)]
 

@@ -58,13 +58,13 @@ impl SegmentPaths {
         self.index_dir.join(self.id.hidden_name())
     }
 
-    /// Publishes the two hidden files, which are complete. The data of both goes to disk first, and their names; then the
-    /// packet file gets its name, then the index, and the names go to disk. So an index that can be seen has its packets
-    /// beside it, whole, whenever power fails.
+    /// Publishes the two hidden files, which are complete. The data of both goes to disk first, and their names; then
+    /// the packet file gets its name, then the index, and the names go to disk. So an index that can be seen has its
+    /// packets beside it, whole, whenever power fails.
     ///
     /// # Errors
-    /// What the system says, with the file's name; `AlreadyExists` where a file of either name is there: a published file
-    /// is never replaced.
+    /// What the system says, with the file's name; `AlreadyExists` where a file of either name is there: a published
+    /// file is never replaced.
     pub fn publish(&self) -> io::Result<()> {
         let (packets, index) = (self.packet_file(), self.index_file());
         for path in [&packets, &index] {
@@ -101,8 +101,8 @@ impl SegmentPaths {
     }
 }
 
-/// The segments whose files a directory holds: published ones and hidden ones, each ascending. Files of other names count
-/// for nothing.
+/// The segments whose files a directory holds: published ones and hidden ones, each ascending. Files of other names
+/// count for nothing.
 ///
 /// # Errors
 /// What the system says, with the directory's name.

@@ -1,5 +1,5 @@
-//! The layout of an index file outside of its columns (`docs/format/index.md` sections 1, 2 and 4). Encoders and decoders
-//! stand side by side; nothing here reads or writes a file.
+//! The layout of an index file outside of its columns (`docs/format/index.md` sections 1, 2 and 4). Encoders and
+//! decoders stand side by side; nothing here reads or writes a file.
 
 mod footer;
 mod record;

@@ -1,8 +1,8 @@
 //! The open log: one fixed-size record a packet, appended while packets arrive (step 3 of the data flow;
 //! `docs/format/index.md` section 7).
 //!
-//! [`Log::note`] is on the capture path: it hashes nothing, takes no lock, and allocates a chunk of memory once in 32,768
-//! slots. [`Entries`] reads a log back, also from bytes that another process wrote, and believes none of them.
+//! [`Log::note`] is on the capture path: it hashes nothing, takes no lock, and allocates a chunk of memory once in
+//! 32,768 slots. [`Entries`] reads a log back, also from bytes that another process wrote, and believes none of them.
 
 mod entries;
 mod slot;

@@ -42,8 +42,8 @@ const PORTS: Dictionary =
 const SPARSE: usize = 64;
 
 /// Every look-up appends conversations to `out`, ascending and each once, and leaves what is there before them; with an
-/// error, it appends nothing. A conversation is found where *either* end has the address or port; which side a packet of it came from is for the
-/// caller to see on the conversation.
+/// error, it appends nothing. A conversation is found where *either* end has the address or port; which side a packet
+/// of it came from is for the caller to see on the conversation.
 ///
 /// ```
 /// # use steno_core::{block::BlockWriter, testkit::{block_of, recipe}};

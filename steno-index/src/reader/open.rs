@@ -28,7 +28,8 @@ impl Index {
     }
 }
 
-/// Page table, table of contents and footer follow one another up to the end, and there is a page for every byte before.
+/// Page table, table of contents and footer follow one another up to the end, and there is a page for every byte
+/// before.
 fn check_layout(footer: &Footer) -> Result<(), IndexError> {
     let page_table_end = footer.page_table_offset.checked_add(u64::from(footer.pages) * 4);
     let toc_end = footer.toc_offset.checked_add(u64::from(footer.toc_entries) * TOC_ENTRY_BYTES as u64);
@@ -51,8 +52,8 @@ fn compare(what: &'static str, bytes: &[u8], offset_bytes: u64, expected: u32) -
     if got == expected { Ok(()) } else { Err(IndexError::Checksum { what, offset_bytes, expected, got }) }
 }
 
-/// Compares the counts of the sections with each other and with the footer. From here on a count may size an allocation:
-/// all are bounded by the packets, and those by what a packet file can hold.
+/// Compares the counts of the sections with each other and with the footer. From here on a count may size an
+/// allocation: all are bounded by the packets, and those by what a packet file can hold.
 fn check_counts(footer: &Footer, toc: &Toc) -> Result<(), IndexError> {
     let count = |id| toc.get(id).count;
     let (packets, conversations) = (u64::from(footer.packets), u64::from(footer.conversations));

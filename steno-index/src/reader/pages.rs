@@ -67,7 +67,8 @@ impl Pages {
     /// The bytes from `offset` on.
     ///
     /// # Errors
-    /// [`IndexError::Checksum`] where a page of them is damaged; [`IndexError::Corrupt`] where they lie behind the pages.
+    /// [`IndexError::Checksum`] where a page of them is damaged; [`IndexError::Corrupt`] where they lie behind the
+    /// pages.
     #[inline]
     pub(crate) fn get(&self, offset: u64, len: u64) -> Result<&[u8], IndexError> {
         let end = offset.checked_add(len).filter(|&end| end <= self.table);

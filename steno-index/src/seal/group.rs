@@ -20,8 +20,8 @@ use crate::{
     reader::BlockInfo,
 };
 
-/// What the packets of a conversation share. IPv4 addresses stand for themselves, IPv6 addresses are numbered in the order
-/// of appearance.
+/// What the packets of a conversation share. IPv4 addresses stand for themselves, IPv6 addresses are numbered in the
+/// order of appearance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) class: u32,

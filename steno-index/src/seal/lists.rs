@@ -14,7 +14,8 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// Sorts packets by conversation and direction. `sides` says both for each packet, as [`super::group::Groups::sides`].
+    /// Sorts packets by conversation and direction. `sides` says both for each packet, as
+    /// [`super::group::Groups::sides`].
     pub(super) fn sort(&mut self, totals: &[Totals], sides: &[u32]) {
         self.places.clear();
         let mut next = 0;

@@ -1,8 +1,8 @@
 //! From a log to an index file (step 5 of the data flow; `docs/format/index.md`).
 //!
-//! One pass groups the log's packets into conversations, a counting sort makes their packet lists, and the tables follow
-//! column by column. The same log and facts give the same bytes, whatever the seed of the hash tables. Memory is bounded
-//! by the log's packets and is used again by the next seal.
+//! One pass groups the log's packets into conversations, a counting sort makes their packet lists, and the tables
+//! follow column by column. The same log and facts give the same bytes, whatever the seed of the hash tables. Memory is
+//! bounded by the log's packets and is used again by the next seal.
 
 mod dictionaries;
 mod group;
@@ -44,7 +44,8 @@ pub struct Summary {
     pub time_range: Option<(TimestampNs, TimestampNs)>,
 }
 
-/// Writes the index of the packets and blocks of `log` to `out`. For more than one segment, [`Sealer`] keeps the memory.
+/// Writes the index of the packets and blocks of `log` to `out`. For more than one segment, [`Sealer`] keeps the
+/// memory.
 ///
 /// # Errors
 /// [`IndexError::Write`], and [`IndexError::Corrupt`] for a log that contradicts itself: packets without a block, or

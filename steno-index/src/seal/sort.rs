@@ -7,8 +7,8 @@ const DIGIT_BITS: u32 = 11;
 const DIGITS: usize = 3;
 const BUCKETS: usize = 1 << DIGIT_BITS;
 
-/// Sorts `pairs`, whose numbers ascend, so that items and then numbers ascend: a radix sort from the lowest digit of the
-/// item on, which keeps the order of what is equal. Its cost does not depend on who chose the items.
+/// Sorts `pairs`, whose numbers ascend, so that items and then numbers ascend: a radix sort from the lowest digit of
+/// the item on, which keeps the order of what is equal. Its cost does not depend on who chose the items.
 pub(super) fn sort_by_item(pairs: &mut Vec<u64>, spare: &mut Vec<u64>) {
     if pairs.len() < FEW {
         pairs.sort_unstable();

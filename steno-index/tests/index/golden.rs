@@ -1,5 +1,5 @@
-//! Golden files: each recipe gives the bytes that lie beside it, and those bytes answer as they did. They pin version 3.0
-//! of the format; `examples/golden_index.rs` makes one from a new recipe, and no test writes one.
+//! Golden files: each recipe gives the bytes that lie beside it, and those bytes answer as they did. They pin version
+//! 3.0 of the format; `examples/golden_index.rs` makes one from a new recipe, and no test writes one.
 
 use std::{fs, path::PathBuf};
 

@@ -1,5 +1,5 @@
-//! Holds `docs/format/index.md` and the code together: offsets and sizes of the document, spelled out here as numbers, are
-//! read from a golden file without a line of the crate's own decoding, and compared with what the crate answers.
+//! Holds `docs/format/index.md` and the code together: offsets and sizes of the document, spelled out here as numbers,
+//! are read from a golden file without a line of the crate's own decoding, and compared with what the crate answers.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
