@@ -8,6 +8,7 @@ use std::{
 
 use steno_core::{
     PacketNo, TimestampNs,
+    block::BLOCK_HEADER_BYTES,
     packet::{Fragment, Network, Tag},
 };
 
@@ -19,6 +20,9 @@ use crate::{
     log::{BlockEntry, Entry, PacketNote, TagStack},
     reader::BlockInfo,
 };
+
+/// Packets lie behind the header of their block.
+const HEADER: u64 = BLOCK_HEADER_BYTES as u64;
 
 /// What the packets of a conversation share. IPv4 addresses stand for themselves, IPv6 addresses are numbered in the
 /// order of appearance.
@@ -325,7 +329,7 @@ impl Groups {
         let no = self.blocks.len() as u64;
         let end = block.offset_bytes.saturating_add(u64::from(block.used_bytes));
         if let Some((first, last)) = self.open_positions.take()
-            && (u64::from(first) < block.offset_bytes || u64::from(last) >= end)
+            && (u64::from(first) < block.offset_bytes.saturating_add(HEADER) || u64::from(last) >= end)
         {
             return Err(IndexError::corrupt("log", "a packet outside of its block", no));
         }

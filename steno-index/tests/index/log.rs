@@ -252,7 +252,7 @@ fn a_log_that_contradicts_itself_is_not_sealed() {
     assert_eq!(refused(&|log| packet(log, 48)), "packets behind the last block");
     let descend = |log: &mut Log| [200, 48].into_iter().for_each(|position| packet(log, position));
     assert_eq!(refused(&descend), "positions do not ascend");
-    for (offset, used) in [(100, 900), (0, 48)] {
+    for (offset, used) in [(100, 900), (0, 48), (1, 900)] {
         let outside = |log: &mut Log| {
             packet(log, 48);
             log.end_block(block(offset, used));
