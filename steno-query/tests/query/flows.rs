@@ -116,6 +116,19 @@ fn a_flow_is_merged_over_segments_and_threads() {
 }
 
 #[test]
+fn the_end_that_sent_the_first_packet_is_end_a_whatever_order_segments_are_read_in() {
+    let mut store = TestStore::new();
+    let shape = Shape::default();
+    store.add(0, 200_000_000, &recipe("200.0 ip 10.0.0.1 > 10.0.0.9 tcp 80 > 40000").unwrap(), &shape);
+    store.add(1, 100_000_000, &recipe("100.0 ip 10.0.0.9 > 10.0.0.1 tcp 40000 > 80").unwrap(), &shape);
+    store.add(2, 300_000_000, &recipe("300.0 ip 10.0.0.1 > 10.0.0.9 tcp 80 > 40000").unwrap(), &shape);
+    let flows = store.open().flows(&query("tcp"), &Options::default());
+    let flow = flows.iter().next().unwrap();
+    assert_eq!((flow.a_port, flow.a_to_b.packets, flow.b_to_a.packets), (Some(40000), 1, 2));
+    assert_eq!((flow.first.secs(), flow.last.secs()), (100, 300));
+}
+
+#[test]
 fn the_side_that_matches_is_told_from_the_other() {
     let flows = talk().open().flows(&query("src host 10.0.0.9"), &Options::default());
     let flow = flows.iter().next().unwrap();
