@@ -199,6 +199,21 @@ fn a_broken_chain_without_checksums_costs_the_stretch_between_two_anchors() {
 }
 
 #[test]
+fn a_time_that_its_block_does_not_have_is_not_delivered() {
+    let packets = mixed(3000);
+    let mut store = TestStore::new();
+    store.add(0, 100_000_000, &packets, &Shape { crc: false, ..Shape::default() });
+    let size = |p: &RecipePacket| (82 + p.bytes.len() as u64).next_multiple_of(8);
+    // Packet 96 is one of 10.0.0.4; its seconds are said to be many more.
+    let header = 48 + packets.iter().take(96).map(size).sum::<u64>();
+    overwrite(&store.packet_file(0, 100_000_000), header + 4, &5_000_000u32.to_le_bytes());
+    let expected = store.scan(&query("host 10.0.0.4").expr);
+    assert!(expected.iter().any(|p| p.place.2 == 96));
+    let (got, complete) = assert_honest(&store, "host 10.0.0.4", false);
+    assert_eq!((got, complete), (expected.len() - 1, false));
+}
+
+#[test]
 fn a_block_that_the_index_does_not_describe_is_left_out() {
     // Packets, used bytes and sequence number, as the block header says them.
     for field in [12, 20, 24] {
