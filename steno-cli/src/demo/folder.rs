@@ -1,7 +1,7 @@
 //! The folder that the demo's sensor writes into: temporary, or kept where the user said.
 
 use std::fs::{self, DirBuilder};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -61,7 +61,8 @@ impl Drop for Folder {
         if self.temporary
             && let Err(error) = fs::remove_dir_all(&self.path)
         {
-            eprintln!("steno: warning: failed to remove {}: {error}", self.path.display());
+            // Standard error may be gone; then nobody is left to be told.
+            let _ = writeln!(io::stderr(), "warning: failed to remove {}: {error}", self.path.display());
         }
     }
 }
