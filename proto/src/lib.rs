@@ -1,0 +1,2 @@
+//! What the sensor and its clients share: the gRPC messages, and the certificates that they are exchanged behind.
+#![forbid(unsafe_code)]

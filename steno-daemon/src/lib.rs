@@ -1,0 +1,6 @@
+//! The sensor: `stenographer` runs `stenotype`, keeps the disks within their bounds, and answers queries over mutual TLS
+//! (steps [6] and [13] of the data flow).
+#![forbid(unsafe_code)]
+
+pub mod capture;
+pub mod retention;

@@ -1,0 +1,3 @@
+//! `stenographer`.
+
+fn main() {}
