@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The binary `steno`: passes its arguments to the library and ends with the status that comes back.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    steno_cli::command::run(std::env::args_os()).into()
+}

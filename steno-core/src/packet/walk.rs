@@ -119,11 +119,18 @@ pub fn decode(frame: &Frame<'_>, tags: &mut Vec<Tag>) -> Decoded {
     };
     if let Some(tag) = frame.stripped() {
         if !ether_type::is_vlan(tag.tpid) {
-            return Decoded::without_ip(Some(tag.tpid));
+            return decode_restored(frame, tags);
         }
         tags.push(Tag::Vlan(tag.id()));
     }
     walk(ethernet.get_ethertype().0, rest(frame.captured(), EthernetPacket::minimum_packet_size()), tags)
+}
+
+/// Decodes a frame whose stripped "tag" has a type field that is none of a tag's: the kernel writes no such thing, a
+/// damaged file may hold it. The frame's meaning is that of its bytes with those four put back.
+#[cold]
+fn decode_restored(frame: &Frame<'_>, tags: &mut Vec<Tag>) -> Decoded {
+    decode(&Frame::new(&frame.to_vec()), tags)
 }
 
 /// Walks on behind a type field. Each turn takes bytes, so that it ends.
@@ -219,6 +226,18 @@ mod tests {
             let mut tags = Vec::new();
             let d = decode(&frame, &mut tags);
             assert_eq!((d, tags), decoded(&frame.to_vec()), "captured {len} bytes");
+        }
+    }
+
+    /// Found by fuzzing.
+    #[test]
+    fn a_stripped_tag_of_any_type_decodes_as_the_frame_with_it_put_back() {
+        let ip = FrameBuilder::ethernet().ipv4([1, 2, 3, 4], [5, 6, 7, 8]).tcp(1, 2).build();
+        for tpid in [ether_type::ETHERNET_AGAIN, ether_type::IPV4, ether_type::IPV6, ether_type::MPLS, 0x88cc] {
+            let frame = Frame::with_stripped(&ip, VlanTag { tpid, tci: 0x0100 });
+            let mut tags = Vec::new();
+            let d = decode(&frame, &mut tags);
+            assert_eq!((d, tags), decoded(&frame.to_vec()), "TPID {tpid:#06x}");
         }
     }
 

@@ -1,0 +1,25 @@
+//! The operating system: packet sockets, the ring that the kernel shares, direct writes out of it, privileges.
+//!
+//! The only unsafe code of this crate is here, one operation a block, behind functions that cannot be misused. Nothing
+//! here knows files, indexes or flags.
+
+#![expect(unsafe_code, reason = "system calls and kernel-shared memory that no crate wraps")]
+
+mod host;
+mod privileges;
+mod ring;
+mod socket;
+mod uring;
+
+pub(crate) use host::{Host, set_nice_level};
+pub(crate) use privileges::{Account, become_account, group_number, user_number};
+pub(crate) use ring::{Block, Ring};
+pub(crate) use socket::{FilterInstruction, PacketSocket, RingShape};
+pub(crate) use uring::{Completion, Uring};
+
+use std::io;
+
+/// The result of a system call that says -1 for an error in errno.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,31 @@
+//! `steno completions` and `steno man`: what is generated from the definitions of the command line.
+
+use std::fs;
+
+use clap_mangen::Man;
+
+use crate::{
+    args::{Cli, CompletionsArgs, ManArgs},
+    command::CommandError,
+    exit::Exit,
+};
+
+/// Writes a completion script.
+pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, CommandError> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::definitions(), "steno", &mut script);
+    super::to_stdout(&script)
+}
+
+/// Writes one man page to standard output, or all of them into a directory.
+pub(super) fn man(args: &ManArgs) -> Result<Exit, CommandError> {
+    let Some(dir) = &args.dir else {
+        let mut page = Vec::new();
+        Man::new(Cli::definitions()).render(&mut page).map_err(CommandError::Stdout)?;
+        return super::to_stdout(&page);
+    };
+    let write = |source| CommandError::Write { path: dir.clone(), source };
+    fs::create_dir_all(dir).map_err(write)?;
+    clap_mangen::generate_to(Cli::definitions(), dir).map_err(write)?;
+    Ok(Exit::Done)
+}

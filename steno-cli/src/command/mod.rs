@@ -1,0 +1,24 @@
+//! The commands, each in a file of its own: from parsed arguments to an exit status.
+//!
+//! Data goes to standard output, all else to standard error. A reader of standard output that goes away ends a command
+//! with success: it has all that it wanted.
+
+mod error;
+mod explain;
+mod export;
+mod flows;
+mod generate;
+mod help;
+mod import;
+mod index_dump;
+mod output;
+mod read;
+mod run;
+mod stdout;
+mod verify;
+
+pub use error::CommandError;
+pub(crate) use error::chain;
+pub use run::run;
+use run::store_dir;
+use stdout::to_stdout;

@@ -1,0 +1,84 @@
+//! `steno verify`: every segment of a store, a line for each and one for each thing found.
+
+use std::{
+    io::{self, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use steno_index::{Report, verify_segment};
+use steno_query::Store;
+
+use super::{CommandError, store_dir};
+use crate::{args::VerifyArgs, exit::Exit, print::count};
+
+/// Checks, and changes nothing.
+pub(super) fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> Result<Exit, CommandError> {
+    if args.repair {
+        let text = "--repair is not supported yet: without it, `steno verify` says what there is to repair";
+        return Err(CommandError::Usage(text.to_owned()));
+    }
+    let catalogue = Store::open(store_dir(&args.store)?)?.catalogue();
+    let mut found = Findings::default();
+    for segment in catalogue.segments() {
+        if interrupted.load(Ordering::Relaxed) {
+            eprintln!("interrupted after {} of {}", count(found.segments, "segment"), catalogue.segments().len());
+            return Ok(Exit::Interrupted);
+        }
+        let report = verify_segment(&segment.packet_file(), &segment.index_file());
+        found.segment(&segment.packet_name(), &report);
+        if !found.print()? {
+            return Ok(Exit::Done);
+        }
+    }
+    for orphan in catalogue.orphans() {
+        found.add(&orphan.name, orphan.fault.to_string());
+    }
+    for file in catalogue.open_files() {
+        found.lines.push(format!("{}: not sealed: being written, or left by a crash; not checked", file.name));
+    }
+    let _ = found.print()?;
+    eprintln!("{} checked, {}", count(found.segments, "segment"), count(found.findings, "finding"));
+    Ok(if found.findings == 0 { Exit::Done } else { Exit::Failed })
+}
+
+/// What has been found, and the lines that are yet to be printed.
+#[derive(Default)]
+struct Findings {
+    segments: u64,
+    findings: u64,
+    lines: Vec<String>,
+}
+
+impl Findings {
+    fn segment(&mut self, name: &str, report: &Report) {
+        self.segments += 1;
+        for problem in &report.problems {
+            self.add(name, problem.to_string());
+        }
+        if report.more_problems > 0 {
+            self.findings += report.more_problems;
+            self.lines.push(format!("{name}: and {} more findings", report.more_problems));
+        }
+        if report.is_clean() {
+            let Report { blocks, packets, conversations, .. } = report;
+            self.lines.push(format!("{name}: ok, {packets} packets in {blocks} blocks, {conversations} conversations"));
+        }
+    }
+
+    fn add(&mut self, name: &str, text: String) {
+        self.findings += 1;
+        self.lines.push(format!("{name}: {text}"));
+    }
+
+    /// Prints the lines; `false` where nobody reads them.
+    fn print(&mut self) -> Result<bool, CommandError> {
+        let mut out = io::stdout().lock();
+        for line in self.lines.drain(..) {
+            match writeln!(out, "{line}") {
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
+                written => written.map_err(CommandError::Stdout)?,
+            }
+        }
+        Ok(true)
+    }
+}

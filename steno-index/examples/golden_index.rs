@@ -1,0 +1,21 @@
+//! Makes a golden file of `tests/golden/` from its recipe. Only for a new recipe or a new version of the format: a golden
+//! file that exists stays as it is, and no test writes one.
+//! `cargo run -p steno-index --example golden_index -- RECIPE OUT.idx`
+
+use std::{env, error::Error, fs};
+
+#[path = "../tests/index/segments.rs"]
+#[expect(dead_code, clippy::unwrap_used, clippy::indexing_slicing, reason = "what the tests need besides")]
+mod segments;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut args = env::args().skip(1);
+    let (Some(recipe), Some(out)) = (args.next(), args.next()) else {
+        return Err("usage: golden_index RECIPE OUT.idx".into());
+    };
+    let packets = steno_core::testkit::recipe(&fs::read_to_string(recipe)?)?;
+    let index = segments::index_of(&segments::packet_file(&packets), &segments::golden_facts());
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&out)?;
+    std::io::Write::write_all(&mut file, &index)?;
+    Ok(())
+}

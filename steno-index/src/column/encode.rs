@@ -1,0 +1,192 @@
+//! Packs the values of a column, block by block, in the way that takes the fewest bytes.
+
+use super::{
+    EXCEPTION_HEAD_BYTES, EXCEPTIONS, RUNNING, Values,
+    bits::{mask, pack, packed_bytes},
+};
+use crate::{IndexError, format::GROUP};
+
+/// A column in the making. Its memory is used again by the next one.
+#[derive(Debug)]
+pub(crate) struct ColumnWriter {
+    scale: u64,
+    count: u64,
+    directory: Vec<u32>,
+    data: Vec<u8>,
+    pending: Values,
+    filled: usize,
+}
+
+impl ColumnWriter {
+    pub(crate) fn new() -> Self {
+        Self { scale: 1, count: 0, directory: vec![0], data: Vec::new(), pending: [0; GROUP], filled: 0 }
+    }
+
+    /// Begins a column whose values are all multiples of `scale`.
+    pub(crate) fn begin(&mut self, scale: u64) {
+        self.scale = scale.max(1);
+        self.count = 0;
+        self.directory.clear();
+        self.directory.push(0);
+        self.data.clear();
+        self.filled = 0;
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, value: u64) {
+        let value = if self.scale == 1 { value } else { value / self.scale };
+        if let Some(place) = self.pending.get_mut(self.filled) {
+            *place = value;
+        }
+        self.filled += 1;
+        self.count += 1;
+        if self.filled == GROUP {
+            self.end_block();
+        }
+    }
+
+    /// Packs the last block.
+    ///
+    /// # Errors
+    /// [`IndexError::TooLarge`] past 4 GiB.
+    pub(crate) fn finish(&mut self) -> Result<(), IndexError> {
+        if self.filled > 0 {
+            self.end_block();
+        }
+        if self.data.len() as u64 > u64::from(u32::MAX) {
+            let (got, most) = (self.data.len() as u64, u64::from(u32::MAX));
+            return Err(IndexError::TooLarge { what: "bytes of a column", got, most });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn scale(&self) -> u64 {
+        self.scale
+    }
+
+    /// Values pushed.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Where the blocks start in [`Self::data`], and the end of the last one.
+    pub(crate) fn directory(&self) -> &[u32] {
+        &self.directory
+    }
+
+    /// The blocks.
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// Appends a row group of `rows` conversations in place of a block of values; `write` appends its bytes.
+    pub(crate) fn push_group(&mut self, rows: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.data);
+        self.count += rows as u64;
+        self.end_directory();
+    }
+
+    fn end_block(&mut self) {
+        encode_block(self.pending.get(..self.filled).unwrap_or_default(), &mut self.data);
+        self.filled = 0;
+        self.end_directory();
+    }
+
+    fn end_directory(&mut self) {
+        // `finish` refuses a column where this does not fit.
+        self.directory.push(u32::try_from(self.data.len()).unwrap_or(u32::MAX));
+    }
+}
+
+/// The largest number that divides all values; 1 where they are all 0.
+pub(crate) fn common_scale(values: impl Iterator<Item = u64>) -> u64 {
+    let mut scale = 0u64;
+    for value in values {
+        let (mut a, mut b) = (scale, value);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        scale = a;
+        if scale == 1 {
+            break;
+        }
+    }
+    scale.max(1)
+}
+
+/// How packed values are split: `width` bits of each, and the rest of a few.
+#[derive(Clone, Copy)]
+struct Split {
+    width: u8,
+    exceptions: u8,
+    high_width: u8,
+    /// Bytes of the block without head and base.
+    bytes: usize,
+}
+
+/// Appends a block of at most 128 values.
+pub(crate) fn encode_block(values: &[u64], out: &mut Vec<u8>) {
+    let base = values.iter().copied().min().unwrap_or(0);
+    let mut packed = [0; GROUP];
+    for (place, value) in packed.iter_mut().zip(values) {
+        *place = value - base;
+    }
+    let packed = packed.get(..values.len()).unwrap_or_default();
+    let split = choose(packed);
+    let ascends = values.is_sorted();
+    if ascends && split.width > 0 {
+        let mut steps = [0; GROUP];
+        let before = values.first().into_iter().chain(values);
+        for ((place, value), before) in steps.iter_mut().zip(values).zip(before) {
+            *place = value - before;
+        }
+        let steps = steps.get(..values.len()).unwrap_or_default();
+        let running = choose(steps);
+        if running.bytes < split.bytes {
+            return write_block(RUNNING, base, steps, running, out);
+        }
+    }
+    write_block(0, base, packed, split, out);
+}
+
+/// The split that takes the fewest bytes; among equals the one with the fewest exceptions.
+fn choose(packed: &[u64]) -> Split {
+    let mut of_bits = [0u8; 65];
+    for value in packed {
+        if let Some(n) = of_bits.get_mut((64 - value.leading_zeros()) as usize) {
+            *n += 1;
+        }
+    }
+    let most = u8::try_from(of_bits.iter().rposition(|&n| n > 0).unwrap_or(0)).unwrap_or(64);
+    let mut best = Split { width: most, exceptions: 0, high_width: 0, bytes: packed_bytes(packed.len(), most) };
+    let mut exceptions = 0u8;
+    for width in (0..most).rev() {
+        exceptions += of_bits.get(usize::from(width) + 1).copied().unwrap_or(0);
+        let high_width = most - width;
+        let patches = usize::from(exceptions) + packed_bytes(usize::from(exceptions), high_width);
+        let bytes = packed_bytes(packed.len(), width) + EXCEPTION_HEAD_BYTES + patches;
+        if bytes < best.bytes {
+            best = Split { width, exceptions, high_width, bytes };
+        }
+    }
+    best
+}
+
+fn write_block(mode: u8, base: u64, packed: &[u64], split: Split, out: &mut Vec<u8>) {
+    let base_bytes = (64 - base.leading_zeros()).div_ceil(8);
+    let base_len = u8::try_from(base_bytes).unwrap_or(8);
+    let has_exceptions = split.exceptions > 0;
+    out.extend_from_slice(&[split.width | if has_exceptions { EXCEPTIONS } else { 0 }, mode | base_len]);
+    if has_exceptions {
+        out.extend_from_slice(&[split.exceptions, split.high_width]);
+    }
+    out.extend(base.to_le_bytes().iter().take(usize::from(base_len)));
+    pack(packed.iter().copied(), split.width, out);
+    if has_exceptions {
+        let low = mask(split.width);
+        let exceptions = || packed.iter().enumerate().filter(move |&(_, &value)| value > low);
+        // A block has 128 values, so that a slot has 7 bits.
+        out.extend(exceptions().map(|(slot, _)| u8::try_from(slot).unwrap_or(u8::MAX)));
+        pack(exceptions().map(|(_, value)| value >> split.width), split.high_width, out);
+    }
+}

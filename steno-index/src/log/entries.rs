@@ -1,0 +1,326 @@
+//! Reads a log back, from its own memory or from foreign bytes.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    slice,
+    sync::Arc,
+};
+
+use steno_core::{
+    Position, TimestampNs,
+    packet::{Decoded, Fragment, Network, Tag},
+};
+
+use super::slot::{
+    BLOCK_CRC, SLOT_BYTES, Slot, TAGS_PER_SLOT, TAGS_START, decode_tag, flag, halves, kind, quarters, words,
+};
+
+/// Why bytes are not a log. Offsets count from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// A slot that starts no known record.
+    #[error("slot {slot} starts a record of unknown kind {got}")]
+    UnknownKind {
+        /// Number of the slot.
+        slot: u64,
+        /// Its kind.
+        got: u8,
+    },
+    /// The log ends within a record.
+    #[error("the log ends within the record at slot {slot}")]
+    Cut {
+        /// Number of the record's first slot.
+        slot: u64,
+    },
+    /// A record that contradicts itself or those before it.
+    #[error("{what} in the record at slot {slot}")]
+    Bad {
+        /// Number of the record's first slot.
+        slot: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+/// A packet of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketNote {
+    /// Where its header lies in the packet file.
+    pub position: Position,
+    /// Its arrival time.
+    pub time: TimestampNs,
+    /// Its bytes on the wire.
+    pub wire_len: u32,
+    /// Its fields.
+    pub decoded: Decoded,
+    /// Its tags.
+    pub tags: TagStack,
+}
+
+/// The tags of a packet, outermost first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagStack {
+    /// None.
+    None,
+    /// One VLAN tag.
+    One(Tag),
+    /// Any others, shared by the packets that have the same.
+    Shared(Arc<[Tag]>),
+}
+
+impl TagStack {
+    /// The tags.
+    pub fn as_slice(&self) -> &[Tag] {
+        match self {
+            Self::None => &[],
+            Self::One(tag) => slice::from_ref(tag),
+            Self::Shared(tags) => tags,
+        }
+    }
+}
+
+/// A block of a log: the packets since the block before it are its packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockEntry {
+    /// Where it starts in the packet file.
+    pub offset_bytes: u64,
+    /// Its used bytes.
+    pub used_bytes: u32,
+    /// CRC-32C of its used bytes, where it was computed.
+    pub crc32c: Option<u32>,
+    /// The sequence number of its header.
+    pub seq_num: u64,
+    /// Its packets.
+    pub packets: u32,
+    /// Earliest time of its packets; [`TimestampNs::MIN`] without packets.
+    pub min_time: TimestampNs,
+    /// Latest time of its packets; [`TimestampNs::MIN`] without packets.
+    pub max_time: TimestampNs,
+}
+
+/// What a log holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A packet.
+    Packet(PacketNote),
+    /// The block of the packets before it.
+    Block(BlockEntry),
+}
+
+/// Decodes the bytes of a log, which may come from anywhere.
+///
+/// ```
+/// use steno_index::log::{Log, decode};
+/// assert_eq!(decode(&Log::new().to_vec()).count(), 0);
+/// assert!(decode(&[7; 32]).next().is_some_and(|entry| entry.is_err()));
+/// ```
+pub fn decode(bytes: &[u8]) -> Entries<'_> {
+    let (slots, rest) = bytes.as_chunks::<SLOT_BYTES>();
+    Entries::new([].iter(), slots, !rest.is_empty())
+}
+
+/// The entries of a log in arrival order. Ends after the first error.
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    chunks: slice::Iter<'a, Box<[Slot]>>,
+    slots: slice::Iter<'a, Slot>,
+    /// The slots behind `chunks`.
+    last: &'a [Slot],
+    /// Whether there are bytes behind the last slot.
+    torn: bool,
+    slot: u64,
+    failed: bool,
+    base_ns: Option<u64>,
+    /// The stack of the last tags record; shared once a packet has it.
+    stack: Vec<Tag>,
+    shared: Option<Arc<[Tag]>>,
+    /// Packets since the last block, and the range of their times.
+    block_packets: u32,
+    block_first_ns: u64,
+    block_last_ns: u64,
+}
+
+impl<'a> Entries<'a> {
+    pub(super) fn of_chunks(chunks: &'a [Box<[Slot]>], last: &'a [Slot]) -> Self {
+        Self::new(chunks.iter(), last, false)
+    }
+
+    fn new(chunks: slice::Iter<'a, Box<[Slot]>>, last: &'a [Slot], torn: bool) -> Self {
+        Self {
+            chunks,
+            slots: [].iter(),
+            last,
+            torn,
+            slot: 0,
+            failed: false,
+            base_ns: None,
+            stack: Vec::new(),
+            shared: None,
+            block_packets: 0,
+            block_first_ns: u64::MAX,
+            block_last_ns: 0,
+        }
+    }
+
+    /// Packets since the last block record that was read.
+    pub fn open_packets(&self) -> u32 {
+        self.block_packets
+    }
+
+    #[inline]
+    fn next_slot(&mut self) -> Option<&'a Slot> {
+        loop {
+            if let Some(slot) = self.slots.next() {
+                self.slot += 1;
+                return Some(slot);
+            }
+            if let Some(chunk) = self.chunks.next() {
+                self.slots = chunk.iter();
+            } else if self.last.is_empty() {
+                return None;
+            } else {
+                self.slots = std::mem::take(&mut self.last).iter();
+            }
+        }
+    }
+
+    fn bad(&self, what: &'static str) -> LogError {
+        LogError::Bad { slot: self.slot.saturating_sub(1), what }
+    }
+
+    fn second_slot(&mut self) -> Result<&'a Slot, LogError> {
+        let first = self.slot.saturating_sub(1);
+        self.next_slot().ok_or(LogError::Cut { slot: first })
+    }
+
+    #[inline]
+    fn step(&mut self) -> Result<Option<Entry>, LogError> {
+        loop {
+            let Some(slot) = self.next_slot() else {
+                return if self.torn { Err(LogError::Cut { slot: self.slot }) } else { Ok(None) };
+            };
+            let &[kind, flags, third, ..] = slot;
+            match kind {
+                kind::PACKET_V4 | kind::PACKET_V6 | kind::PACKET_OTHER => {
+                    return self.packet(kind, flags, third, slot).map(Some);
+                }
+                kind::TAGS => self.tags(flags, third, slot)?,
+                kind::TIME_BASE => {
+                    let [_, base, ..] = words(slot);
+                    self.base_ns = Some(base);
+                }
+                kind::BLOCK => return self.block(flags, slot).map(Some),
+                got => return Err(LogError::UnknownKind { slot: self.slot.saturating_sub(1), got }),
+            }
+        }
+    }
+
+    #[inline]
+    fn packet(&mut self, kind: u8, flags: u8, protocol: u8, slot: &Slot) -> Result<Entry, LogError> {
+        let [head, length, addresses, ports] = words(slot);
+        let (_, position) = halves(head);
+        let (wire_len, since) = halves(length);
+        let [src_port, dst_port, vlan, last] = quarters(ports);
+        let ns = self.base_ns.ok_or_else(|| self.bad("a packet without a time base"))?.checked_add(u64::from(since));
+        let ns = ns.ok_or_else(|| self.bad("a time past the year 2554"))?;
+        let tags = match flags & flag::TAGS_MASK {
+            0 => TagStack::None,
+            flag::TAGS_INLINE => TagStack::One(Tag::Vlan(vlan)),
+            flag::TAGS_STACK => TagStack::Shared(self.shared()),
+            _ => return Err(self.bad("an unknown kind of tags")),
+        };
+        let fragment = match flags & flag::FRAGMENT_MASK {
+            0 => Fragment::Whole,
+            flag::FRAGMENT_FIRST => Fragment::First,
+            flag::FRAGMENT_LATER => Fragment::Later,
+            _ => return Err(self.bad("an unknown kind of fragment")),
+        };
+        let (src, dst) = halves(addresses);
+        let (network, identification) = match kind {
+            kind::PACKET_V4 => {
+                (Network::V4 { src: Ipv4Addr::from_bits(src), dst: Ipv4Addr::from_bits(dst) }, u32::from(last))
+            }
+            kind::PACKET_V6 => (v6(self.second_slot()?), src),
+            _ => (Network::None { ether_type: (flags & flag::ETHER_TYPE != 0).then_some(last) }, 0),
+        };
+        self.block_packets =
+            self.block_packets.checked_add(1).ok_or_else(|| self.bad("more than 2^32 packets in a block"))?;
+        self.block_first_ns = self.block_first_ns.min(ns);
+        self.block_last_ns = self.block_last_ns.max(ns);
+        let decoded = Decoded {
+            network,
+            protocol: (flags & flag::PROTOCOL != 0).then_some(protocol),
+            ports: (flags & flag::PORTS != 0).then_some((src_port, dst_port)),
+            fragment,
+            identification,
+        };
+        let (position, time) = (Position(position), TimestampNs::new(ns));
+        Ok(Entry::Packet(PacketNote { position, time, wire_len, decoded, tags }))
+    }
+
+    fn tags(&mut self, flags: u8, count: u8, slot: &Slot) -> Result<(), LogError> {
+        if flags & TAGS_START != 0 {
+            self.stack.clear();
+        } else if self.shared.is_some() {
+            // So that bytes which grow a stack between any two packets cannot make us copy it each time.
+            return Err(self.bad("more tags for a stack that packets already have"));
+        }
+        self.shared = None;
+        let (_, places) = slot.as_chunks::<4>().0.split_first().unwrap_or((&[0; 4], &[]));
+        let some = places.get(..usize::from(count)).filter(|some| some.len() <= TAGS_PER_SLOT);
+        for tag in some.ok_or_else(|| self.bad("more tags than a slot has room for"))? {
+            let tag = decode_tag(u32::from_le_bytes(*tag)).ok_or_else(|| self.bad("a tag out of range"))?;
+            self.stack.push(tag);
+        }
+        Ok(())
+    }
+
+    fn shared(&mut self) -> Arc<[Tag]> {
+        Arc::clone(self.shared.get_or_insert_with(|| self.stack.as_slice().into()))
+    }
+
+    fn block(&mut self, flags: u8, slot: &Slot) -> Result<Entry, LogError> {
+        let [head, offset_bytes, seq_num, counts] = words(slot);
+        let (_, used_bytes) = halves(head);
+        let (packets, crc) = halves(counts);
+        let [first, last, ..] = words(self.second_slot()?);
+        let seen = if self.block_packets == 0 { (0, 0) } else { (self.block_first_ns, self.block_last_ns) };
+        if packets != self.block_packets || (first, last) != seen {
+            return Err(self.bad("a count or times that are not those of the packets before it"));
+        }
+        self.block_packets = 0;
+        (self.block_first_ns, self.block_last_ns) = (u64::MAX, 0);
+        Ok(Entry::Block(BlockEntry {
+            offset_bytes,
+            used_bytes,
+            crc32c: (flags & BLOCK_CRC != 0).then_some(crc),
+            seq_num,
+            packets,
+            min_time: TimestampNs::new(first),
+            max_time: TimestampNs::new(last),
+        }))
+    }
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<Entry, LogError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let step = self.step();
+        self.failed = step.is_err();
+        step.transpose()
+    }
+}
+
+fn v6(slot: &Slot) -> Network {
+    match slot.as_chunks::<16>().0 {
+        &[src, dst] => Network::V6 { src: Ipv6Addr::from(src), dst: Ipv6Addr::from(dst) },
+        // 32 bytes are two chunks of 16.
+        _ => Network::None { ether_type: None },
+    }
+}

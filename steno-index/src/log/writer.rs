@@ -1,0 +1,239 @@
+//! Appends to a log. The only part of this crate that runs on the capture path.
+
+use steno_core::{
+    Position, TimestampNs,
+    packet::{Decoded, Fragment, Network, Tag},
+};
+
+use super::{
+    entries::Entries,
+    slot::{BLOCK_CRC, SLOT_BYTES, Slot, TAGS_PER_SLOT, TAGS_START, encode_tag, flag, kind, slot},
+};
+
+/// Slots of a chunk: 1 MiB.
+const CHUNK_SLOTS: usize = (1 << 20) / SLOT_BYTES;
+
+/// A block of the packet file, once all its packets have been noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockNote {
+    /// Where it starts in the packet file.
+    pub offset_bytes: u64,
+    /// Its used bytes (`blk_len`).
+    pub used_bytes: u32,
+    /// CRC-32C of its used bytes, where it was computed.
+    pub crc32c: Option<u32>,
+    /// The sequence number of its header.
+    pub seq_num: u64,
+}
+
+/// The packets and blocks of an open segment, in arrival order.
+///
+/// ```
+/// use steno_core::{Position, TimestampNs, packet::{Frame, decode}};
+/// use steno_index::{BlockNote, Facts, Index, Log, seal};
+///
+/// # let frame = steno_core::testkit::FrameBuilder::ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).tcp(40_000, 80).build();
+/// let (mut log, mut tags) = (Log::new(), Vec::new());
+/// let decoded = decode(&Frame::new(&frame), &mut tags);
+/// log.note(Position(48), TimestampNs::from_parts(1_700_000_000, 0), 60, &decoded, &tags);
+/// log.end_block(BlockNote { offset_bytes: 0, used_bytes: 192, crc32c: None, seq_num: 1 });
+///
+/// let mut file = Vec::new();
+/// let summary = seal(&log, &Facts::default(), &mut file)?;
+/// assert_eq!((summary.packets, summary.conversations), (1, 1));
+/// assert_eq!(Index::from_bytes(file)?.packets(), 1);
+/// # Ok::<(), steno_index::IndexError>(())
+/// ```
+#[derive(Debug)]
+pub struct Log {
+    full: Vec<Box<[Slot]>>,
+    current: Box<[Slot]>,
+    /// Slots used of `current`.
+    used: usize,
+    /// Chunks of earlier logs, to be used again.
+    spare: Vec<Box<[Slot]>>,
+    packets: u32,
+    /// Packets since the last block record, and the range of their times.
+    block_packets: u32,
+    block_first_ns: u64,
+    block_last_ns: u64,
+    /// What the next packet's time counts from; the first packet sets it.
+    base_ns: Option<u64>,
+    /// The stack of the last tags record.
+    stack: Vec<Tag>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Log {
+    /// An empty log.
+    pub fn new() -> Self {
+        Self {
+            full: Vec::new(),
+            current: chunk(),
+            used: 0,
+            spare: Vec::new(),
+            packets: 0,
+            block_packets: 0,
+            block_first_ns: u64::MAX,
+            block_last_ns: 0,
+            base_ns: None,
+            stack: Vec::new(),
+        }
+    }
+
+    /// Appends a packet: `position` is that of its header in the packet file, `wire_len` its bytes on the wire.
+    #[inline]
+    pub fn note(&mut self, position: Position, time: TimestampNs, wire_len: u32, decoded: &Decoded, tags: &[Tag]) {
+        let ns = time.as_ns();
+        let since = self.base_ns.and_then(|base| ns.checked_sub(base)).and_then(|since| u32::try_from(since).ok());
+        let since = since.unwrap_or_else(|| self.new_base(ns));
+        self.block_first_ns = self.block_first_ns.min(ns);
+        self.block_last_ns = self.block_last_ns.max(ns);
+        let (tag_flags, vlan) = match *tags {
+            [] => (0, 0),
+            [Tag::Vlan(id)] => (flag::TAGS_INLINE, id),
+            _ => {
+                self.note_stack(tags);
+                (flag::TAGS_STACK, 0)
+            }
+        };
+        let flags = tag_flags
+            | match decoded.fragment {
+                Fragment::Whole => 0,
+                Fragment::First => flag::FRAGMENT_FIRST,
+                Fragment::Later => flag::FRAGMENT_LATER,
+            }
+            | if decoded.protocol.is_some() { flag::PROTOCOL } else { 0 }
+            | if decoded.ports.is_some() { flag::PORTS } else { 0 };
+        let (src_port, dst_port) = decoded.ports.unwrap_or_default();
+        let head = |kind: u8, flags: u8| {
+            u64::from(kind)
+                | u64::from(flags) << 8
+                | u64::from(decoded.protocol.unwrap_or_default()) << 16
+                | u64::from(position.0) << 32
+        };
+        let length = u64::from(wire_len) | u64::from(since) << 32;
+        let ports = u64::from(src_port) | u64::from(dst_port) << 16 | u64::from(vlan) << 32;
+        match decoded.network {
+            Network::V4 { src, dst } => {
+                let addresses = u64::from(src.to_bits()) | u64::from(dst.to_bits()) << 32;
+                let identification = u64::from(decoded.identification) << 48;
+                self.put(slot([head(kind::PACKET_V4, flags), length, addresses, ports | identification]));
+            }
+            Network::V6 { src, dst } => {
+                let identification = u64::from(decoded.identification);
+                self.put(slot([head(kind::PACKET_V6, flags), length, identification, ports]));
+                let mut addresses = [0; SLOT_BYTES];
+                if let ([low, high], []) = addresses.as_chunks_mut::<16>() {
+                    (*low, *high) = (src.octets(), dst.octets());
+                }
+                self.put(addresses);
+            }
+            Network::None { ether_type } => {
+                let flags = flags | if ether_type.is_some() { flag::ETHER_TYPE } else { 0 };
+                let ether_type = u64::from(ether_type.unwrap_or_default()) << 48;
+                self.put(slot([head(kind::PACKET_OTHER, flags), length, 0, ports | ether_type]));
+            }
+        }
+        self.packets = self.packets.saturating_add(1);
+        self.block_packets = self.block_packets.saturating_add(1);
+    }
+
+    /// Appends the block that the packets noted since the last call are in.
+    pub fn end_block(&mut self, block: BlockNote) {
+        let head = u64::from(kind::BLOCK)
+            | u64::from(if block.crc32c.is_some() { BLOCK_CRC } else { 0 }) << 8
+            | u64::from(block.used_bytes) << 32;
+        let counts = u64::from(self.block_packets) | u64::from(block.crc32c.unwrap_or_default()) << 32;
+        self.put(slot([head, block.offset_bytes, block.seq_num, counts]));
+        let first = if self.block_packets == 0 { 0 } else { self.block_first_ns };
+        self.put(slot([first, self.block_last_ns, 0, 0]));
+        self.block_packets = 0;
+        (self.block_first_ns, self.block_last_ns) = (u64::MAX, 0);
+    }
+
+    /// Packets noted.
+    pub fn packets(&self) -> u32 {
+        self.packets
+    }
+
+    /// Bytes of the records.
+    pub fn bytes(&self) -> u64 {
+        ((self.full.len() * CHUNK_SLOTS + self.used) * SLOT_BYTES) as u64
+    }
+
+    /// Empties the log and keeps its memory for the next segment.
+    pub fn clear(&mut self) {
+        self.spare.append(&mut self.full);
+        self.used = 0;
+        self.packets = 0;
+        self.block_packets = 0;
+        (self.block_first_ns, self.block_last_ns) = (u64::MAX, 0);
+        self.base_ns = None;
+        self.stack.clear();
+    }
+
+    /// The records, decoded.
+    pub fn entries(&self) -> Entries<'_> {
+        Entries::of_chunks(&self.full, self.current.get(..self.used).unwrap_or_default())
+    }
+
+    /// The records as bytes, in one piece: what [`super::decode`] takes.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let slots = self.full.iter().flat_map(|chunk| chunk.iter()).chain(self.current.iter().take(self.used));
+        slots.flatten().copied().collect()
+    }
+
+    #[inline]
+    fn put(&mut self, slot: Slot) {
+        if self.used == CHUNK_SLOTS {
+            self.next_chunk();
+        }
+        if let Some(place) = self.current.get_mut(self.used) {
+            *place = slot;
+            self.used += 1;
+        }
+    }
+
+    #[cold]
+    fn next_chunk(&mut self) {
+        let next = self.spare.pop().unwrap_or_else(chunk);
+        self.full.push(std::mem::replace(&mut self.current, next));
+        self.used = 0;
+    }
+
+    /// Counts times from `ns` on. A packet at that time is 0 ns behind it.
+    #[cold]
+    fn new_base(&mut self, ns: u64) -> u32 {
+        self.base_ns = Some(ns);
+        self.put(slot([u64::from(kind::TIME_BASE), ns, 0, 0]));
+        0
+    }
+
+    fn note_stack(&mut self, tags: &[Tag]) {
+        if self.stack == tags {
+            return;
+        }
+        self.stack.clear();
+        self.stack.extend_from_slice(tags);
+        for (i, some) in tags.chunks(TAGS_PER_SLOT).enumerate() {
+            let mut record = [0; SLOT_BYTES];
+            let (head, places) = record.split_at_mut(4);
+            let start = if i == 0 { TAGS_START } else { 0 };
+            head.copy_from_slice(&[kind::TAGS, start, u8::try_from(some.len()).unwrap_or_default(), 0]);
+            for (place, tag) in places.as_chunks_mut::<4>().0.iter_mut().zip(some) {
+                *place = encode_tag(*tag).to_le_bytes();
+            }
+            self.put(record);
+        }
+    }
+}
+
+fn chunk() -> Box<[Slot]> {
+    vec![[0; SLOT_BYTES]; CHUNK_SLOTS].into_boxed_slice()
+}

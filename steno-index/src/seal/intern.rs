@@ -1,0 +1,110 @@
+//! Numbers for keys, in the order of their first appearance.
+//!
+//! A hash table of our own, because the traffic that fills it is hostile and its memory is used again: open addressing
+//! over 8-byte slots that hold 32 bits of a randomly seeded hash beside the number, so that a probe seldom leaves the
+//! table, and growth needs no hashing. Numbers do not depend on the seed: the same keys give the same numbers.
+
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::quality::RandomState;
+
+use crate::le::low32;
+
+/// Slots of a new table.
+const LEAST_SLOTS: usize = 1 << 10;
+
+#[derive(Debug)]
+pub(super) struct Interner<K> {
+    hasher: RandomState,
+    /// Bits 63 to 32: hash; 31 to 0: number + 1, or 0 where the slot is free. A power of two of them.
+    slots: Vec<u64>,
+    keys: Vec<K>,
+}
+
+impl<K: Hash + Eq> Interner<K> {
+    pub(super) fn new() -> Self {
+        Self { hasher: RandomState::default(), slots: vec![0; LEAST_SLOTS], keys: Vec::new() }
+    }
+
+    /// Forgets all keys and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.slots.fill(0);
+        self.keys.clear();
+    }
+
+    /// The keys, by number.
+    pub(super) fn keys(&self) -> &[K] {
+        &self.keys
+    }
+
+    /// The number of `key`, and whether it is new.
+    #[inline]
+    pub(super) fn intern(&mut self, key: K) -> (u32, bool) {
+        let hash = self.hasher.hash_one(&key) >> 32;
+        let mut at = self.home(hash);
+        loop {
+            let slot = self.slots.get(at).copied().unwrap_or_default();
+            if slot == 0 {
+                return (self.insert(at, hash, key), true);
+            }
+            // A slot that is not free holds a number below `keys.len()`, plus 1.
+            let no = low32(slot) - 1;
+            if slot >> 32 == hash && self.keys.get(no as usize) == Some(&key) {
+                return (no, false);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    fn insert(&mut self, at: usize, hash: u64, key: K) -> u32 {
+        // At most one key a packet, and packets have numbers of 32 bits.
+        let no = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        self.keys.push(key);
+        if let Some(slot) = self.slots.get_mut(at) {
+            *slot = hash << 32 | (u64::from(no) + 1);
+        }
+        if self.keys.len() * 2 > self.slots.len() {
+            self.grow();
+        }
+        no
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let larger = vec![0; self.slots.len() * 2];
+        let old = std::mem::replace(&mut self.slots, larger);
+        for slot in old.into_iter().filter(|&slot| slot != 0) {
+            let mut at = self.home(slot >> 32);
+            while self.slots.get(at).is_some_and(|&taken| taken != 0) {
+                at = (at + 1) & (self.slots.len() - 1);
+            }
+            if let Some(place) = self.slots.get_mut(at) {
+                *place = slot;
+            }
+        }
+    }
+
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        low32(hash) as usize & (self.slots.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_first_appearance_across_growth() {
+        let mut interner = Interner::new();
+        for round in 0..2 {
+            for key in 0..5000u64 {
+                let (no, new) = interner.intern(key * 7);
+                assert_eq!((u64::from(no), new), (key, round == 0));
+            }
+        }
+        assert_eq!(interner.keys().len(), 5000);
+        interner.clear();
+        assert_eq!(interner.intern(35), (0, true));
+    }
+}

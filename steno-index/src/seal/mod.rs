@@ -1,0 +1,122 @@
+//! From a log to an index file (step 5 of the data flow; `docs/format/index.md`).
+//!
+//! One pass groups the log's packets into conversations, a counting sort makes their packet lists, and the tables follow
+//! column by column. The same log and facts give the same bytes, whatever the seed of the hash tables. Memory is bounded
+//! by the log's packets and is used again by the next seal.
+
+mod dictionaries;
+mod group;
+mod intern;
+mod lists;
+mod output;
+mod sort;
+mod table;
+
+use std::io::Write;
+
+use dictionaries::Dictionaries;
+use group::Groups;
+use lists::Lists;
+use output::Output;
+use steno_core::TimestampNs;
+
+use crate::{
+    Facts, IndexError, Log,
+    column::ColumnWriter,
+    format::{Footer, SectionId},
+};
+
+/// What was sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Packets.
+    pub packets: u32,
+    /// Conversations.
+    pub conversations: u32,
+    /// Blocks.
+    pub blocks: u32,
+    /// Length of the index file.
+    pub file_bytes: u64,
+    /// Bytes of all packets on the wire.
+    pub wire_bytes: u64,
+    /// The earliest and the latest time of a packet.
+    pub time_range: Option<(TimestampNs, TimestampNs)>,
+}
+
+/// Writes the index of the packets and blocks of `log` to `out`. For more than one segment, [`Sealer`] keeps the memory.
+///
+/// # Errors
+/// [`IndexError::Write`], and [`IndexError::Corrupt`] for a log that contradicts itself: packets without a block, or
+/// outside of it.
+pub fn seal(log: &Log, facts: &Facts, out: &mut impl Write) -> Result<Summary, IndexError> {
+    Sealer::new().seal(log, facts, out)
+}
+
+/// Seals one log after the other in the same memory.
+#[derive(Debug)]
+pub struct Sealer {
+    groups: Groups,
+    lists: Lists,
+    dictionaries: Dictionaries,
+    column: ColumnWriter,
+}
+
+impl Default for Sealer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sealer {
+    /// A sealer without memory yet.
+    pub fn new() -> Self {
+        Self {
+            groups: Groups::new(),
+            lists: Lists::default(),
+            dictionaries: Dictionaries::new(),
+            column: ColumnWriter::new(),
+        }
+    }
+
+    /// As [`seal()`].
+    ///
+    /// # Errors
+    /// As [`seal()`].
+    pub fn seal(&mut self, log: &Log, facts: &Facts, out: &mut impl Write) -> Result<Summary, IndexError> {
+        self.groups.read(log)?;
+        self.lists.sort(self.groups.totals(), self.groups.sides());
+        let mut output = Output::new(out)?;
+        let (bytes, count) = facts.encode()?;
+        output.section(SectionId::Facts, count, &bytes)?;
+        self.groups.write_blocks(&mut output, &mut self.column)?;
+        self.dictionaries.write(&self.groups, &mut output)?;
+        table::write(&self.groups, &self.dictionaries, &self.lists, &mut output, &mut self.column)?;
+        self.lists.write(self.groups.totals(), &mut output, &mut self.column)?;
+        self.finish(output)
+    }
+
+    fn finish<W: Write>(&self, output: Output<'_, W>) -> Result<Summary, IndexError> {
+        let groups = &self.groups;
+        let time_range = groups.time_range();
+        let (min, max) = time_range.unwrap_or((TimestampNs::MIN, TimestampNs::MIN));
+        let footer = Footer {
+            packets: groups.packets(),
+            conversations: groups.conversations(),
+            blocks: groups.blocks(),
+            min_time_ns: min.as_ns(),
+            max_time_ns: max.as_ns(),
+            wire_bytes: groups.wire_bytes(),
+            ..Footer::default()
+        };
+        let file_bytes = output.finish(footer)?;
+        Ok(Summary {
+            packets: groups.packets(),
+            conversations: groups.conversations(),
+            blocks: groups.blocks(),
+            file_bytes,
+            wire_bytes: groups.wire_bytes(),
+            time_range,
+        })
+    }
+}

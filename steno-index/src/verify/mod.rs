@@ -1,0 +1,8 @@
+//! Checks: an index against its own checksums and rules, and against the packets that it describes.
+
+mod conversations;
+mod postings;
+mod segment;
+mod structure;
+
+pub use segment::{Problem, Report, verify_segment};

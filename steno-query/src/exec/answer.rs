@@ -1,0 +1,237 @@
+//! An answer as the caller takes it: packet by packet, or as the bytes of a capture file, and a receipt.
+
+use steno_core::{
+    PacketNo, SegmentId, TimestampNs,
+    packet::Frame,
+    pcap::{CaptureMeta, CaptureWriter, Format, InterfaceDrops, InterfaceMeta, Record},
+};
+
+use super::{
+    Options,
+    merge::{Merge, Next},
+    options::Meter,
+};
+use crate::{
+    Query,
+    plan::{Matcher, Selected, Selection},
+    receipt::{Receipt, Truncation},
+    store::Catalogue,
+};
+
+/// Bytes at which a chunk is full. The packet that reaches them is still in it.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// The answer to a query: exactly the packets that match, by arrival time, ties in ring order.
+///
+/// It is taken with [`Self::next_packet`] or with [`Self::next_chunk`], not with both. Nothing is read ahead of the caller
+/// but the block at hand, and an answer that is dropped reads no more. Whatever goes wrong on the way does not end it: what
+/// could not be had is in the [`Receipt`].
+#[derive(Debug)]
+pub struct Answer {
+    merge: Merge,
+    options: Options,
+    meter: Meter,
+    output: Output,
+    receipt: Receipt,
+    /// Whether the end was reached, and what brought it about.
+    ended: Option<Option<Truncation>>,
+}
+
+/// A packet of an answer.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Packet<'a> {
+    /// Arrival time.
+    pub time: TimestampNs,
+    /// Bytes on the wire, every tag included.
+    pub wire_len: u32,
+    /// What was captured.
+    pub frame: Frame<'a>,
+    /// The capture thread.
+    pub thread: u32,
+    /// The segment that it is in.
+    pub segment: SegmentId,
+    /// Its number in that segment.
+    pub number: PacketNo,
+}
+
+impl Answer {
+    /// To `query`, from what is in `catalogue`. Finds the segments in range; reads packets when they are asked for.
+    pub(crate) fn new(catalogue: &Catalogue, query: &Query, options: Options) -> Self {
+        let selection = Selection::of(catalogue, &query.expr, &|| options.interrupted());
+        let Selection { times, selected, mut receipt } = selection;
+        receipt.query = query.to_string();
+        let output = Output::new(options.format, &selected);
+        let ended = receipt.truncated_by.map(Some);
+        let matcher = Matcher::new(query.expr.clone());
+        let merge = Merge::new(matcher, times, selected, options.memory_bytes, options.verify_blocks);
+        Self { merge, meter: Meter::new(&options), options, output, receipt, ended }
+    }
+
+    /// The next packet, or `None` at the end of the answer.
+    pub fn next_packet(&mut self) -> Option<Packet<'_>> {
+        if !self.step() {
+            return None;
+        }
+        let (raw, at, number) = self.merge.packet()?;
+        let packet = Packet {
+            time: raw.timestamp(),
+            wire_len: raw.wire_len(),
+            frame: raw.frame(),
+            thread: self.merge.segment(at)?.thread(),
+            segment: self.merge.segment(at)?.id(),
+            number: PacketNo(number),
+        };
+        self.meter.count(packet.frame.len());
+        Some(packet)
+    }
+
+    /// Fills `chunk`, whose memory is used again, with the next bytes of a capture file of [`Options::format`]: about 256 KiB,
+    /// more where a packet is larger, fewer at the end. The chunks one after the other are the file; that of an answer
+    /// without packets is an empty capture file. `false`, and an empty chunk, when all has been given out.
+    pub fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> bool {
+        chunk.clear();
+        if self.output.stage == Stage::Start {
+            self.output.stage = Stage::Packets;
+            self.output.writer.start(chunk);
+        }
+        if self.output.stage == Stage::Packets {
+            while chunk.len() < CHUNK_BYTES && self.output.stage == Stage::Packets {
+                if !self.step() {
+                    self.output.stage = Stage::Done;
+                    let time = self.receipt.held.map_or(TimestampNs::MIN, |held| held.newest);
+                    self.output.writer.finish(chunk, &self.output.losses(time, self.merge.kernel_drops()));
+                } else if let Some((raw, at, _)) = self.merge.packet() {
+                    let interface = self.output.interface(at);
+                    let frame = raw.frame();
+                    self.meter.count(frame.len());
+                    let record = Record { time: raw.timestamp(), wire_len: raw.wire_len(), frame, interface };
+                    self.output.writer.packet(chunk, &record);
+                }
+            }
+        }
+        let _hashed = self.output.digest.update(chunk);
+        self.output.bytes += chunk.len() as u64;
+        !chunk.is_empty()
+    }
+
+    /// The receipt: final once the answer has come to its end, and marked as unfinished before.
+    pub fn receipt(&self) -> Receipt {
+        let mut receipt = self.receipt.clone();
+        self.merge.report(&mut receipt);
+        receipt.segments.unreadable = receipt.unreadable.len() as u64;
+        receipt.packets = self.meter.packets();
+        receipt.bytes = self.output.bytes;
+        receipt.truncated_by = self.ended.unwrap_or(Some(Truncation::Unfinished));
+        if self.output.stage != Stage::Start {
+            receipt.blake3 = Some(self.output.digest.finalize().to_hex().to_string());
+        }
+        receipt
+    }
+
+    /// Moves on to the next packet that is to be delivered; `false` at the end.
+    #[inline]
+    fn step(&mut self) -> bool {
+        if self.ended.is_some() {
+            return false;
+        }
+        let options = &self.options;
+        if let Some(by) = self.meter.reached() {
+            let more = self.merge.more_may_match(&|| options.interrupted());
+            self.ended = Some(more.then_some(by));
+            return false;
+        }
+        match self.merge.advance(&|| options.interrupted()) {
+            Next::Packet => return true,
+            Next::End => self.ended = Some(None),
+            Next::Interrupted(by) => self.ended = Some(Some(by)),
+        }
+        false
+    }
+}
+
+/// The capture file that the chunks make up.
+#[derive(Debug)]
+struct Output {
+    writer: CaptureWriter,
+    stage: Stage,
+    digest: blake3::Hasher,
+    bytes: u64,
+    /// The interface of each segment, for the format that says it.
+    interfaces: Vec<u32>,
+    /// Packets captured on each interface.
+    captured: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Start,
+    Packets,
+    Done,
+}
+
+impl Output {
+    fn new(format: Format, selected: &[Selected]) -> Self {
+        let mut meta = CaptureMeta {
+            application: concat!("steno ", env!("CARGO_PKG_VERSION")).to_owned(),
+            ..CaptureMeta::default()
+        };
+        let (mut interfaces, mut captured) = (Vec::new(), Vec::new());
+        // The other formats have no room for them, and the facts of each segment cost a look into it.
+        if format == Format::PcapNg {
+            for each in selected {
+                let (interface, packets) = interface(each, &mut meta);
+                let at = meta.interfaces.iter().position(|known| *known == interface).unwrap_or_else(|| {
+                    meta.interfaces.push(interface);
+                    captured.push(0);
+                    meta.interfaces.len() - 1
+                });
+                if let Some(sum) = captured.get_mut(at) {
+                    *sum += packets;
+                }
+                interfaces.push(u32::try_from(at).unwrap_or(u32::MAX));
+            }
+        }
+        if meta.interfaces.is_empty() {
+            meta.interfaces.push(InterfaceMeta::ethernet(UNKNOWN_INTERFACE));
+        }
+        let writer = CaptureWriter::new(format, meta);
+        Self { writer, stage: Stage::Start, digest: blake3::Hasher::new(), bytes: 0, interfaces, captured }
+    }
+
+    #[inline]
+    fn interface(&self, segment: u32) -> u32 {
+        self.interfaces.get(segment as usize).copied().unwrap_or(0)
+    }
+
+    /// What the interfaces got and lost up to `time`, by what each segment lost.
+    fn losses(&self, time: TimestampNs, dropped: impl Iterator<Item = u64>) -> Vec<InterfaceDrops> {
+        let each = |(interface, &received)| InterfaceDrops { interface, time, received, dropped: 0 };
+        let mut losses: Vec<_> = (0..).zip(&self.captured).map(each).collect();
+        for (&interface, dropped) in self.interfaces.iter().zip(dropped) {
+            if let Some(loss) = losses.get_mut(interface as usize) {
+                loss.dropped = loss.dropped.saturating_add(dropped);
+            }
+        }
+        losses
+    }
+}
+
+/// The name of an interface that the index does not name.
+const UNKNOWN_INTERFACE: &str = "unknown";
+
+/// The interface that a segment was captured on, and how many packets. Of a segment whose index fails nothing is known; that
+/// it fails is found again, and reported, when its turn comes.
+fn interface(selected: &Selected, meta: &mut CaptureMeta) -> (InterfaceMeta, u64) {
+    let unknown = InterfaceMeta::ethernet(UNKNOWN_INTERFACE);
+    let Ok(index) = selected.segment.index() else { return (unknown, 0) };
+    let packets = u64::from(index.packets());
+    let Ok(facts) = index.facts() else { return (unknown, packets) };
+    if meta.os.is_empty() {
+        meta.os.clone_from(&facts.kernel);
+        meta.hardware.clone_from(&facts.host);
+    }
+    let name = if facts.interface.is_empty() { UNKNOWN_INTERFACE } else { &facts.interface };
+    let (link_type, snaplen, filter) = (facts.link_type, facts.snaplen, facts.filter.clone());
+    (InterfaceMeta { name: name.to_owned(), link_type, snaplen, filter }, packets)
+}

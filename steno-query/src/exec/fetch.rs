@@ -1,0 +1,320 @@
+//! Reads a block's wanted packets from the packet file, and checks them (step 10 of the data flow).
+//!
+//! Where many are wanted the whole block comes in one read, and its bytes are held against the checksum in the index. Where
+//! few are, only the stretches between anchors that hold them are read; each such packet is decoded, held against the
+//! query again, and its chain must lead to the next anchor. What fails a check is left out and reported.
+
+use std::{io, os::unix::fs::FileExt};
+
+use steno_core::{
+    PacketNo, TimestampNs,
+    block::{Block, BlockError, PACKET_HEADER_BYTES, RawPacket, packet_at},
+    packet::{Tag, decode},
+};
+use steno_index::{BlockInfo, Index, IndexError, Locator};
+
+use super::{
+    hits::{Hit, Hits},
+    loaded::{Entry, Loaded},
+    opened::PacketFile,
+};
+use crate::{Expr, Fields};
+
+/// Packets from one anchor to the next (`docs/format/index.md` section 4).
+const ANCHOR_STEP: u32 = 16;
+/// Used bytes up to which a block is always read whole: one read costs as much as a few pages.
+const SMALL_BLOCK_BYTES: u32 = 32 << 10;
+/// Bytes between two stretches up to which they are read in one go.
+const BRIDGED_BYTES: u64 = 16 << 10;
+/// More than any block has; a table that says so is damaged, and its number sizes no allocation.
+const BLOCK_BYTES_MAX: u32 = 64 << 20;
+
+/// What is wrong with a block, or with some of its packets.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Damage {
+    #[error("read at offset {offset_bytes}")]
+    Read { offset_bytes: u64, source: io::Error },
+    #[error("the file ends at {file_bytes}, before the block at offset {offset_bytes} does")]
+    Cut { offset_bytes: u64, file_bytes: u64 },
+    #[error("checksum of the block at offset {offset_bytes} is {got:#010x}, its index says {expected:#010x}")]
+    Checksum { offset_bytes: u64, expected: u32, got: u32 },
+    #[error("the block at offset {offset_bytes} is not the one that its index describes")]
+    OtherBlock { offset_bytes: u64 },
+    #[error("the block at offset {offset_bytes}")]
+    Block { offset_bytes: u64, source: BlockError },
+    #[error("packet {packet} at offset {offset_bytes} is not the one that its index describes")]
+    OtherPacket { packet: u32, offset_bytes: u64 },
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+/// Loads blocks of one segment.
+#[derive(Debug)]
+pub(super) struct Fetch<'a> {
+    pub(super) index: &'a Index,
+    pub(super) hits: &'a Hits,
+    pub(super) file: &'a PacketFile,
+    pub(super) expr: &'a Expr,
+    /// Whether blocks are always read whole.
+    pub(super) always_whole: bool,
+}
+
+impl Fetch<'_> {
+    /// Fills `loaded` with the wanted packets of `block` from the time and number `from` on. What could not be had is told
+    /// to `report`; the rest is there.
+    pub(super) fn load(
+        &self,
+        block: &BlockInfo,
+        from: (TimestampNs, u32),
+        loaded: &mut Loaded,
+        report: &mut dyn FnMut(Damage),
+    ) {
+        loaded.clear();
+        let mut tags = Vec::new();
+        let mut task = Task { fetch: self, block, from, loaded, report, tags: &mut tags };
+        if let Err(damage) = task.run() {
+            (task.report)(damage);
+        }
+        loaded.sort();
+    }
+}
+
+/// One block being loaded.
+struct Task<'a> {
+    fetch: &'a Fetch<'a>,
+    block: &'a BlockInfo,
+    from: (TimestampNs, u32),
+    loaded: &'a mut Loaded,
+    report: &'a mut dyn FnMut(Damage),
+    tags: &'a mut Vec<Tag>,
+}
+
+/// A stretch of a block from an anchor up to another, or to the end of the block.
+struct Stretch {
+    /// Where it starts and ends in the packet file.
+    start: u64,
+    end: u64,
+    /// Its groups: where each starts, its first packet, and how many it has.
+    groups: Vec<Group>,
+}
+
+/// The packets from one anchor to the next.
+struct Group {
+    start: u64,
+    end: u64,
+    first: u32,
+    packets: u32,
+}
+
+impl Task<'_> {
+    fn run(&mut self) -> Result<(), Damage> {
+        let block = self.block;
+        let offset_bytes = block.offset_bytes;
+        let end = offset_bytes.checked_add(u64::from(block.used_bytes)).filter(|_| block.used_bytes <= BLOCK_BYTES_MAX);
+        let end = end.ok_or(Damage::OtherBlock { offset_bytes })?;
+        if end > self.fetch.file.bytes {
+            return Err(Damage::Cut { offset_bytes, file_bytes: self.fetch.file.bytes });
+        }
+        let many = self.fetch.hits.count(block.first_packet.0, block.packets) > block.packets / 4;
+        if many || self.fetch.always_whole || block.used_bytes <= SMALL_BLOCK_BYTES {
+            return self.whole_or_salvaged(end);
+        }
+        let stretches = self.stretches(end)?;
+        let wanted: u64 = stretches.iter().map(|s| s.end - s.start).sum();
+        if wanted > u64::from(block.used_bytes) / 2 { self.whole_or_salvaged(end) } else { self.partly(&stretches) }
+    }
+
+    /// Reads the block in one go. Of one that has no checksum and whose chain is broken, all between anchors that still
+    /// hold is taken; one that differs from its checksum may be wrong anywhere, and nothing of it is.
+    fn whole_or_salvaged(&mut self, end: u64) -> Result<(), Damage> {
+        match self.whole() {
+            Err(damage @ Damage::Block { .. }) if self.block.crc32c.is_none() => {
+                (self.report)(damage);
+                self.loaded.clear();
+                let stretches = self.stretches(end)?;
+                self.partly(&stretches)
+            }
+            other => other,
+        }
+    }
+
+    /// Reads the block in one go.
+    fn whole(&mut self) -> Result<(), Damage> {
+        let (block, offset_bytes) = (self.block, self.block.offset_bytes);
+        let (_, room) = self.loaded.room(block.used_bytes as usize);
+        read(self.fetch.file, offset_bytes, room)?;
+        let (bytes, entries) = self.loaded.parts();
+        let parsed = Block::parse(bytes).map_err(|source| Damage::Block { offset_bytes, source })?;
+        if let Some(expected) = block.crc32c {
+            let got = crc32c::crc32c(parsed.used());
+            if got != expected {
+                return Err(Damage::Checksum { offset_bytes, expected, got });
+            }
+        }
+        let header = parsed.header();
+        if (header.blk_len, header.num_pkts, header.seq_num) != (block.used_bytes, block.packets, block.seq_num) {
+            return Err(Damage::OtherBlock { offset_bytes });
+        }
+        // With a checksum that agrees, these are the bytes that the index was made from.
+        let judge = Judge { expr: self.fetch.expr, block, trusted: block.crc32c.is_some() };
+        let mut hits = self.fetch.hits.iter(block.first_packet.0, block.packets);
+        let Some(mut hit) = hits.next() else { return Ok(()) };
+        for (number, packet) in (block.first_packet.0..).zip(parsed.packets()) {
+            let packet = packet.map_err(|source| Damage::Block { offset_bytes, source })?;
+            if number != hit.packet {
+                continue;
+            }
+            match judge.belongs(&packet, hit, self.tags) {
+                Some(true) => entries.extend(entry(&packet, number, packet.offset_bytes, self.from)),
+                Some(false) => {}
+                None => {
+                    let at = offset_bytes + u64::from(packet.offset_bytes);
+                    (self.report)(Damage::OtherPacket { packet: number, offset_bytes: at });
+                }
+            }
+            match hits.next() {
+                Some(next) => hit = next,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the stretches that hold wanted packets.
+    fn partly(&mut self, stretches: &[Stretch]) -> Result<(), Damage> {
+        for stretch in stretches {
+            let len = usize::try_from(stretch.end - stretch.start).unwrap_or(usize::MAX);
+            let (start, room) = self.loaded.room(len);
+            read(self.fetch.file, stretch.start, room)?;
+            for group in &stretch.groups {
+                if let Err(damage) = self.walk(group, stretch.start, start) {
+                    (self.report)(damage);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks a group. Its packets are kept only if the chain leads to its end.
+    fn walk(&mut self, group: &Group, stretch_start: u64, read_at: usize) -> Result<(), Damage> {
+        let block = self.block;
+        let judge = Judge { expr: self.fetch.expr, block, trusted: false };
+        let mut hits = self.fetch.hits.iter(group.first, group.packets).peekable();
+        let (bytes, entries) = self.loaded.parts();
+        let kept = entries.len();
+        let place = |offset: u64| read_at as u64 + (offset - stretch_start);
+        let end = place(group.end);
+        let bytes = usize::try_from(end).ok().and_then(|end| bytes.get(..end)).unwrap_or_default();
+        let mut at = place(group.start);
+        for number in group.first..group.first + group.packets {
+            let offset_bytes = stretch_start + (at - read_at as u64);
+            let other = Damage::OtherPacket { packet: number, offset_bytes };
+            let packet = u32::try_from(at).ok().and_then(|at| packet_at(bytes, at).ok());
+            let belongs = packet.and_then(|packet| match hits.next_if(|hit| hit.packet == number) {
+                Some(hit) => judge.belongs(&packet, hit, self.tags),
+                None => Some(false),
+            });
+            let (Some(packet), Some(belongs)) = (packet, belongs) else {
+                entries.truncate(kept);
+                return Err(other);
+            };
+            if belongs {
+                entries.extend(entry(&packet, number, packet.offset_bytes, self.from));
+            }
+            let last = number + 1 == block.first_packet.0 + block.packets;
+            let step = packet.header.next_offset;
+            at += u64::from(step);
+            if if last { step != 0 } else { step < PACKET_HEADER_BYTES || at > end } {
+                entries.truncate(kept);
+                return Err(other);
+            }
+        }
+        let led_to_the_end = at == end || group.first + group.packets == block.first_packet.0 + block.packets;
+        if !led_to_the_end {
+            entries.truncate(kept);
+            return Err(Damage::OtherPacket { packet: group.first, offset_bytes: group.start });
+        }
+        Ok(())
+    }
+
+    /// The stretches that hold wanted packets, near ones joined. `block_end` is the end of the block's used bytes.
+    fn stretches(&self, block_end: u64) -> Result<Vec<Stretch>, Damage> {
+        let block = self.block;
+        let end_packet = block.first_packet.0.saturating_add(block.packets);
+        let mut locator = self.fetch.index.locator();
+        let mut stretches: Vec<Stretch> = Vec::new();
+        let mut walked_to = 0;
+        for hit in self.fetch.hits.iter(block.first_packet.0, block.packets) {
+            if hit.packet < walked_to {
+                continue;
+            }
+            let first = hit.packet - (hit.packet - block.first_packet.0) % ANCHOR_STEP;
+            let next = first.saturating_add(ANCHOR_STEP).min(end_packet);
+            let start = anchor(&mut locator, first)?;
+            let end = if next < end_packet { anchor(&mut locator, next)? } else { block_end };
+            if end <= start {
+                return Err(Damage::OtherBlock { offset_bytes: block.offset_bytes });
+            }
+            let group = Group { start, end, first, packets: next - first };
+            walked_to = next;
+            match stretches.last_mut() {
+                Some(last) if start < last.end => {
+                    return Err(Damage::OtherBlock { offset_bytes: block.offset_bytes });
+                }
+                Some(last) if start - last.end <= BRIDGED_BYTES => {
+                    last.end = end;
+                    last.groups.push(group);
+                }
+                _ => stretches.push(Stretch { start, end, groups: vec![group] }),
+            }
+        }
+        Ok(stretches)
+    }
+}
+
+/// Decides packets that were read.
+struct Judge<'a> {
+    expr: &'a Expr,
+    block: &'a BlockInfo,
+    /// Whether these are known to be the bytes that the index was made from.
+    trusted: bool,
+}
+
+impl Judge<'_> {
+    /// Whether a wanted packet belongs to the answer; `None` where it is not what the index says.
+    #[inline]
+    fn belongs(&self, packet: &RawPacket<'_>, hit: Hit, tags: &mut Vec<Tag>) -> Option<bool> {
+        let time = packet.timestamp();
+        if time < self.block.min_time || time > self.block.max_time {
+            return None;
+        }
+        if self.trusted && !hit.check {
+            return Some(true);
+        }
+        let decoded = decode(&packet.frame(), tags);
+        let fields = Fields::of(&decoded, tags);
+        if self.expr.matches(&fields, time) {
+            return Some(true);
+        }
+        // Only its time may speak against it, and only where the index has left that open.
+        (hit.check && !self.expr.times(&fields).is_empty()).then_some(false)
+    }
+}
+
+/// The entry of a packet, unless it comes before what is to be delivered still.
+#[inline]
+fn entry(packet: &RawPacket<'_>, number: u32, offset_bytes: u32, from: (TimestampNs, u32)) -> Option<Entry> {
+    let time = packet.timestamp();
+    ((time, number) >= from).then_some(Entry { time, packet: number, offset_bytes })
+}
+
+/// Where the group that starts with packet `first` starts.
+fn anchor(locator: &mut Locator<'_>, first: u32) -> Result<u64, Damage> {
+    let anchor = locator.locate(PacketNo(first))?;
+    let offset_bytes = u64::from(anchor.position.0);
+    if anchor.skip == 0 { Ok(offset_bytes) } else { Err(Damage::OtherBlock { offset_bytes }) }
+}
+
+fn read(file: &PacketFile, offset_bytes: u64, into: &mut [u8]) -> Result<(), Damage> {
+    file.file.read_exact_at(into, offset_bytes).map_err(|source| Damage::Read { offset_bytes, source })
+}

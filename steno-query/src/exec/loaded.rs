@@ -1,0 +1,94 @@
+//! A block's wanted packets in memory, checked, in the order in which they are delivered.
+
+use steno_core::{
+    BLOCK_BYTES, TimestampNs,
+    block::{RawPacket, packet_at},
+};
+
+/// A wanted packet: its place in time, in its segment, and in [`Loaded::bytes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Entry {
+    /// Arrival time.
+    pub(super) time: TimestampNs,
+    /// Its number in the segment.
+    pub(super) packet: u32,
+    /// Where its header starts in the bytes read.
+    pub(super) offset_bytes: u32,
+}
+
+/// What was read of a block. The memory is used again for other blocks.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    /// A whole block, or parts of one, one behind the other. Never shrinks; [`Self::read_bytes`] are valid.
+    bytes: Vec<u8>,
+    read_bytes: usize,
+    /// Sorted by time, then number, once loaded.
+    entries: Vec<Entry>,
+    /// Entries delivered.
+    delivered: usize,
+}
+
+impl Loaded {
+    /// Forgets everything but the memory.
+    pub(super) fn clear(&mut self) {
+        self.read_bytes = 0;
+        self.entries.clear();
+        self.delivered = 0;
+    }
+
+    /// Room for `len` more bytes, to be filled by the caller, and where they start.
+    pub(super) fn room(&mut self, len: usize) -> (usize, &mut [u8]) {
+        let start = self.read_bytes;
+        let end = start.saturating_add(len);
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.read_bytes = end;
+        (start, self.bytes.get_mut(start..end).unwrap_or_default())
+    }
+
+    /// What was read.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.read_bytes).unwrap_or_default()
+    }
+
+    /// The entries for a loader to fill, beside what was read.
+    pub(super) fn parts(&mut self) -> (&[u8], &mut Vec<Entry>) {
+        (self.bytes.get(..self.read_bytes).unwrap_or_default(), &mut self.entries)
+    }
+
+    /// Puts the entries in order. Ring order nearly always is.
+    pub(super) fn sort(&mut self) {
+        if !self.entries.is_sorted() {
+            self.entries.sort_unstable();
+        }
+    }
+
+    /// The next entry to be delivered.
+    #[inline]
+    pub(super) fn peek(&self) -> Option<&Entry> {
+        self.entries.get(self.delivered)
+    }
+
+    /// Moves on to the entry behind it.
+    #[inline]
+    pub(super) fn advance(&mut self) {
+        self.delivered += 1;
+    }
+
+    /// The packet of an entry. It was walked when it was loaded, so that it is there.
+    #[inline]
+    pub(super) fn packet(&self, entry: &Entry) -> Option<RawPacket<'_>> {
+        packet_at(self.bytes(), entry.offset_bytes).ok()
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        (self.bytes.len() + self.entries.capacity() * size_of::<Entry>()) as u64
+    }
+
+    /// Whether its memory is worth keeping for another block.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.bytes.len() <= 2 * BLOCK_BYTES as usize
+    }
+}

@@ -1,0 +1,413 @@
+//! The packets of all segments in the order of the answer (step 11 of the data flow).
+//!
+//! One heap holds a lower bound for whatever may still come: for a segment that was not opened its earliest time, for a
+//! block that was not loaded likewise, for a loaded block its next packet. What is on top is opened, loaded or delivered.
+//! So the order is exact even where segments overlap, threads interleave, or a clock was set back, and a segment is opened
+//! only when its time comes.
+//!
+//! Where the loaded blocks outgrow the memory allowed, the one whose next packet is latest is dropped, and read again from
+//! that packet on when its turn comes: its bound stays in the heap.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    sync::Arc,
+};
+
+use steno_core::block::RawPacket;
+use steno_index::BlockInfo;
+
+use super::{
+    fetch::Fetch,
+    key::{Key, Source},
+    loaded::{Entry, Loaded},
+    opened::{Opened, losses},
+};
+use crate::{
+    TimeSet,
+    plan::{Matcher, Selected, Stop},
+    receipt::{Gap, Receipt, Truncation, Unreadable},
+    store::{Fault, Segment, chain},
+};
+
+/// Packet files that are kept open at once.
+const FILES_OPEN_MAX: usize = 64;
+
+/// When to give up, as the caller says it.
+pub(super) type Interrupted<'a> = &'a dyn Fn() -> Option<Truncation>;
+
+/// The merge of all segments.
+#[derive(Debug)]
+pub(super) struct Merge {
+    matcher: Matcher,
+    times: TimeSet,
+    always_whole: bool,
+    memory_bytes: u64,
+    segments: Vec<Planned>,
+    waiting: BinaryHeap<Reverse<(Key, Source)>>,
+    opened: BTreeMap<u32, Opened>,
+    slots: Vec<Slot>,
+    /// The slot whose packets come next, and the packet delivered last.
+    current: Option<usize>,
+    delivered: Option<Entry>,
+    gaps: Vec<Gap>,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A packet: [`Merge::packet`].
+    Packet,
+    /// Nothing any more.
+    End,
+    /// The caller gave up.
+    Interrupted(Truncation),
+}
+
+/// A segment of the answer.
+#[derive(Debug)]
+struct Planned {
+    segment: Arc<Segment>,
+    state: State,
+    /// Packets that the kernel dropped in the time asked.
+    kernel_drops: u64,
+    /// The first thing that was wrong with it, in which file, and how many things were.
+    damage: Option<(String, String, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Its index was not looked up, or none of its packets were read.
+    NotReached,
+    /// Nothing matches.
+    Skipped,
+    /// Packets were read.
+    Read,
+    /// Its index cannot be used.
+    Failed,
+}
+
+/// Memory for a block.
+#[derive(Debug, Default)]
+struct Slot {
+    /// The segment and the block that are in it.
+    holds: Option<(u32, u32)>,
+    loaded: Loaded,
+}
+
+impl Merge {
+    /// Of `selected`, whose order is that of ties.
+    pub(super) fn new(
+        matcher: Matcher,
+        times: TimeSet,
+        selected: Vec<Selected>,
+        memory_bytes: u64,
+        always_whole: bool,
+    ) -> Self {
+        let bound =
+            |(segment, s): (u32, &Selected)| Reverse((Key { time: s.first, segment, packet: 0 }, Source::Segment));
+        let waiting = (0..).zip(&selected).map(bound).collect();
+        let planned =
+            |s: Selected| Planned { segment: s.segment, state: State::NotReached, kernel_drops: 0, damage: None };
+        Self {
+            matcher,
+            times,
+            always_whole,
+            memory_bytes,
+            segments: selected.into_iter().map(planned).collect(),
+            waiting,
+            opened: BTreeMap::new(),
+            slots: Vec::new(),
+            current: None,
+            delivered: None,
+            gaps: Vec::new(),
+        }
+    }
+
+    /// Moves on to the next packet.
+    #[inline]
+    pub(super) fn advance(&mut self, interrupted: Interrupted<'_>) -> Next {
+        loop {
+            if let Some(slot) = self.current.and_then(|at| self.slots.get_mut(at)) {
+                let next = slot.loaded.peek().copied();
+                match (slot.holds, next) {
+                    (Some((segment, block)), Some(entry)) => {
+                        let key = Key { time: entry.time, segment, packet: entry.packet };
+                        if self.waiting.peek().is_none_or(|Reverse((other, _))| key <= *other) {
+                            slot.loaded.advance();
+                            self.delivered = Some(entry);
+                            return Next::Packet;
+                        }
+                        self.set_aside(key, block);
+                    }
+                    _ => self.finish_block(),
+                }
+            }
+            if let Some(by) = interrupted() {
+                return Next::Interrupted(by);
+            }
+            match self.go_on(interrupted) {
+                Ok(true) => {}
+                Ok(false) => return Next::End,
+                Err(by) => return Next::Interrupted(by),
+            }
+        }
+    }
+
+    /// The packet that [`Self::advance`] moved on to, and the segment it is from.
+    #[inline]
+    pub(super) fn packet(&self) -> Option<(RawPacket<'_>, u32, u32)> {
+        let slot = self.slots.get(self.current?)?;
+        let entry = self.delivered?;
+        let (segment, _) = slot.holds?;
+        Some((slot.loaded.packet(&entry)?, segment, entry.packet))
+    }
+
+    /// The segment with this place.
+    pub(super) fn segment(&self, at: u32) -> Option<&Arc<Segment>> {
+        self.segments.get(at as usize).map(|planned| &planned.segment)
+    }
+
+    /// Packets that the kernel dropped in the time asked, segment by segment, as far as they were opened.
+    pub(super) fn kernel_drops(&self) -> impl Iterator<Item = u64> + '_ {
+        self.segments.iter().map(|planned| planned.kernel_drops)
+    }
+
+    /// Whether more packets may match: looks up indexes until it is sure, and reads no packet file.
+    pub(super) fn more_may_match(&mut self, interrupted: Interrupted<'_>) -> bool {
+        let slot = self.current.and_then(|at| self.slots.get(at));
+        if slot.is_some_and(|slot| slot.loaded.peek().is_some()) {
+            return true;
+        }
+        loop {
+            match self.waiting.pop() {
+                None => return false,
+                Some(Reverse((_, Source::Block { .. }))) => return true,
+                Some(Reverse((key, Source::Segment))) => {
+                    if interrupted().is_some() || self.open(key, interrupted).is_err() {
+                        return true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fills in what the segments have to say.
+    pub(super) fn report(&self, receipt: &mut Receipt) {
+        let counts = &mut receipt.segments;
+        for planned in &self.segments {
+            match planned.state {
+                State::NotReached => counts.not_reached += 1,
+                State::Skipped => counts.skipped += 1,
+                State::Read => counts.read += 1,
+                State::Failed => {}
+            }
+            if let Some((file, first, more)) = &planned.damage {
+                let reason = match more {
+                    0 => first.clone(),
+                    1 => format!("{first}; and 1 more fault"),
+                    more => format!("{first}; and {more} more faults"),
+                };
+                receipt.unreadable.push(Unreadable { file: file.clone(), reason, may_hold_matches: true });
+            }
+        }
+        receipt.kernel_drops = self.kernel_drops().fold(0, u64::saturating_add);
+        receipt.gaps.extend(self.gaps.iter().cloned());
+        receipt.gaps.sort();
+    }
+
+    /// Takes up what is on top of the heap; `false` when it is empty.
+    fn go_on(&mut self, interrupted: Interrupted<'_>) -> Result<bool, Truncation> {
+        let Some(Reverse((key, source))) = self.waiting.pop() else { return Ok(false) };
+        match source {
+            Source::Segment => self.open(key, interrupted)?,
+            Source::Block { block, slot } => {
+                let there = self.slots.get(slot as usize).is_some_and(|s| s.holds == Some((key.segment, block)));
+                if there {
+                    self.current = Some(slot as usize);
+                } else {
+                    self.load(key, block);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts the current block back among those that wait; `key` is its next packet.
+    fn set_aside(&mut self, key: Key, block: u32) {
+        if let Some(at) = self.current.take() {
+            let slot = u32::try_from(at).unwrap_or(u32::MAX);
+            self.waiting.push(Reverse((key, Source::Block { block, slot })));
+        }
+    }
+
+    /// The current block is delivered.
+    fn finish_block(&mut self) {
+        let Some(slot) = self.current.take().and_then(|at| self.slots.get_mut(at)) else { return };
+        let held = slot.holds.take();
+        if !slot.loaded.is_reusable() {
+            slot.loaded = Loaded::default();
+        }
+        let Some((segment, _)) = held else { return };
+        if let Some(opened) = self.opened.get_mut(&segment) {
+            opened.blocks_left = opened.blocks_left.saturating_sub(1);
+            if opened.blocks_left == 0 {
+                let _done = self.opened.remove(&segment);
+            }
+        }
+    }
+
+    /// Looks a segment up, and lets its blocks wait.
+    fn open(&mut self, key: Key, interrupted: Interrupted<'_>) -> Result<(), Truncation> {
+        let Some(planned) = self.segments.get_mut(key.segment as usize) else { return Ok(()) };
+        let segment = Arc::clone(&planned.segment);
+        let index = match segment.index() {
+            Ok(index) => index,
+            Err(fault) => {
+                planned.fail(&fault);
+                return Ok(());
+            }
+        };
+        match index.facts() {
+            Ok(facts) => {
+                let (drops, gaps) = losses(facts, &self.times);
+                planned.kernel_drops = drops;
+                let thread = segment.thread();
+                self.gaps.extend(gaps.into_iter().map(|(from, until, reason)| Gap { from, until, thread, reason }));
+            }
+            Err(e) => planned.note(segment.index_name(), Fault::of_index(&e).to_string()),
+        }
+        let looked_up = Opened::look_up(&segment, index, &self.matcher, interrupted).and_then(|opened| {
+            let blocks = opened.blocks(&self.times)?;
+            Ok((opened, blocks))
+        });
+        match looked_up {
+            Ok((_, blocks)) if blocks.is_empty() => planned.state = State::Skipped,
+            Ok((mut opened, blocks)) => {
+                opened.blocks_left = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
+                let _new = self.opened.insert(key.segment, opened);
+                for (block, info) in blocks {
+                    let bound = Key { time: info.min_time, segment: key.segment, packet: info.first_packet.0 };
+                    self.waiting.push(Reverse((bound, Source::Block { block, slot: u32::MAX })));
+                }
+            }
+            Err(Stop::Index(e)) => planned.fail(&Fault::of_index(&e)),
+            Err(Stop::Interrupted(by)) => {
+                self.waiting.push(Reverse((key, Source::Segment)));
+                return Err(by);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a block from `key` on, and makes it the current one.
+    fn load(&mut self, key: Key, block: u32) {
+        // Without the segment its file is gone, and that was noted.
+        let Some(opened) = self.opened.get(&key.segment) else { return };
+        let info = match opened.index.block(block) {
+            Ok(info) => info,
+            Err(e) => return self.give_up(key.segment, &Fault::of_index(&e)),
+        };
+        let wanted = opened.hits.count(info.first_packet.0, info.packets);
+        let at = self.slot_for(&info, wanted);
+        if !opened_file_is_open(&self.opened, key.segment) {
+            self.close_files();
+        }
+        let Some(opened) = self.opened.get_mut(&key.segment) else { return };
+        if let Err(fault) = opened.open_file() {
+            return self.give_up(key.segment, &fault);
+        }
+        let (Some(planned), Some(slot)) = (self.segments.get_mut(key.segment as usize), self.slots.get_mut(at)) else {
+            return;
+        };
+        planned.state = State::Read;
+        let Some(file) = opened.file() else { return };
+        let fetch = Fetch {
+            index: &opened.index,
+            hits: &opened.hits,
+            file,
+            expr: self.matcher.expr(),
+            always_whole: self.always_whole,
+        };
+        let name = planned.segment.packet_name();
+        fetch.load(&info, (key.time, key.packet), &mut slot.loaded, &mut |damage| {
+            planned.note(name.clone(), Fault::DamagedPackets(chain(&damage)).to_string());
+        });
+        slot.holds = Some((key.segment, block));
+        self.current = Some(at);
+    }
+
+    /// A free slot for a block of which `wanted` packets are wanted, within the memory allowed as far as can be.
+    fn slot_for(&mut self, block: &BlockInfo, wanted: u32) -> usize {
+        let needed = u64::from(block.used_bytes) + u64::from(wanted) * size_of::<Entry>() as u64;
+        let hits: u64 = self.opened.values().map(|opened| opened.hits.memory_bytes()).sum();
+        loop {
+            let held: u64 = self.slots.iter().map(|slot| slot.loaded.memory_bytes()).sum();
+            let free = self.slots.iter().position(|slot| slot.holds.is_none());
+            let reused = free.and_then(|at| self.slots.get(at)).map_or(0, |slot| slot.loaded.memory_bytes());
+            let over = held + hits + needed.saturating_sub(reused) > self.memory_bytes;
+            if !over || !self.drop_one(free) {
+                return free.unwrap_or_else(|| {
+                    self.slots.push(Slot::default());
+                    self.slots.len() - 1
+                });
+            }
+        }
+    }
+
+    /// Gives back the memory of a slot other than `keep`: a free one, else the one whose next packet is latest. `false`
+    /// where there is none.
+    fn drop_one(&mut self, keep: Option<usize>) -> bool {
+        let others =
+            self.slots.iter_mut().enumerate().filter(|(at, slot)| Some(*at) != keep && slot.loaded.memory_bytes() > 0);
+        let next = |slot: &Slot| {
+            let (segment, _) = slot.holds?;
+            let entry = slot.loaded.peek()?;
+            Some(Key { time: entry.time, segment, packet: entry.packet })
+        };
+        // A free slot has no next packet, and goes first.
+        let victim = others.max_by_key(|(_, slot)| (slot.holds.is_none(), next(slot)));
+        victim.is_some_and(|(_, slot)| {
+            *slot = Slot::default();
+            true
+        })
+    }
+
+    /// Keeps the number of open packet files bounded.
+    fn close_files(&mut self) {
+        if self.opened.values().filter(|opened| opened.file().is_some()).count() >= FILES_OPEN_MAX {
+            self.opened.values_mut().for_each(Opened::close_file);
+        }
+    }
+
+    /// No more can be read of a segment.
+    fn give_up(&mut self, segment: u32, fault: &Fault) {
+        let _gone = self.opened.remove(&segment);
+        if let Some(planned) = self.segments.get_mut(segment as usize) {
+            planned.note(planned.segment.packet_name(), fault.to_string());
+            if planned.state == State::NotReached {
+                planned.state = State::Failed;
+            }
+        }
+    }
+}
+
+fn opened_file_is_open(opened: &BTreeMap<u32, Opened>, segment: u32) -> bool {
+    opened.get(&segment).is_some_and(|opened| opened.file().is_some())
+}
+
+impl Planned {
+    /// Its index cannot be used.
+    fn fail(&mut self, fault: &Fault) {
+        self.state = State::Failed;
+        self.note(self.segment.index_name(), fault.to_string());
+    }
+
+    /// Something is wrong with it. The first fault is kept, the others are counted.
+    fn note(&mut self, file: String, what: String) {
+        match &mut self.damage {
+            Some((_, _, more)) => *more += 1,
+            None => self.damage = Some((file, what, 0)),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! From a plan to the packets of the answer (steps 9 to 12 of the data flow).
+//!
+//! `merge` puts the packets of all segments in order, opening segments and loading blocks when their time comes; `opened`
+//! is a segment whose index has been looked up, `hits` which of its packets are wanted; `fetch` reads and checks them into
+//! a `loaded` block. [`Answer`] hands packets or bytes of a capture file to the caller, keeps to the limits, and ends with
+//! a receipt. Reads are positional; memory is bounded by [`Options::memory_bytes`].
+
+mod answer;
+mod fetch;
+mod hits;
+mod key;
+mod loaded;
+mod merge;
+mod opened;
+mod options;
+
+pub use answer::{Answer, Packet};
+pub use options::{Cancel, Options};

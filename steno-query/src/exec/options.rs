@@ -1,0 +1,173 @@
+//! What a caller may ask of an answer besides the query: format, limits, and when to give up.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use steno_core::pcap::Format;
+
+use crate::receipt::Truncation;
+
+/// How an answer is to be given. The default is everything, as nanosecond pcap, in at most 256 MiB.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The format of the chunks.
+    pub format: Format,
+    /// End after this many packets.
+    pub limit_packets: Option<u64>,
+    /// End after the packet that reaches this many bytes, counted as stenographer 1.0.1 does, whatever the format: 16, and
+    /// for each packet 16 and its captured length.
+    pub limit_bytes: Option<u64>,
+    /// Bytes of memory for what is read and not yet delivered. One block, and a quarter of a byte for each packet of the
+    /// segments that overlap at one time, are held even where that is more.
+    pub memory_bytes: u64,
+    /// Ends the answer from another thread.
+    pub cancel: Cancel,
+    /// When to give up.
+    pub deadline: Option<Instant>,
+    /// Read whole blocks, however few of their packets match, so that each is held against its checksum where the index
+    /// has one. Else that is done where many of a block's packets match, and single packets are decoded and held against
+    /// the query.
+    pub verify_blocks: bool,
+}
+
+impl Options {
+    /// [`Self::memory_bytes`] unless told otherwise: 256 MiB.
+    pub const MEMORY_BYTES: u64 = 256 << 20;
+
+    /// What ends the work now, if anything does. Read at least once a block.
+    pub(crate) fn interrupted(&self) -> Option<Truncation> {
+        if self.cancel.is_cancelled() {
+            return Some(Truncation::Cancelled);
+        }
+        self.deadline.filter(|&deadline| Instant::now() >= deadline).map(|_| Truncation::Deadline)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            format: Format::default(),
+            limit_packets: None,
+            limit_bytes: None,
+            memory_bytes: Self::MEMORY_BYTES,
+            cancel: Cancel::default(),
+            deadline: None,
+            verify_blocks: false,
+        }
+    }
+}
+
+/// A flag that ends an answer. Clones are the same flag.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Ends the answer at its next block.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Self::cancel`] was called on any clone.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A flag that something else sets, such as a signal handler.
+impl From<Arc<AtomicBool>> for Cancel {
+    fn from(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+}
+
+/// How much has been delivered, and whether that is enough.
+#[derive(Debug)]
+pub(super) struct Meter {
+    packets: u64,
+    bytes: u64,
+    limit_packets: u64,
+    limit_bytes: u64,
+}
+
+impl Meter {
+    /// Bytes that 1.0.1 counts before the first packet, and for each packet besides what was captured of it.
+    const FILE_BYTES: u64 = 16;
+    const RECORD_BYTES: u64 = 16;
+
+    pub(super) fn new(options: &Options) -> Self {
+        let (limit_packets, limit_bytes) =
+            (options.limit_packets.unwrap_or(u64::MAX), options.limit_bytes.unwrap_or(u64::MAX));
+        Self { packets: 0, bytes: Self::FILE_BYTES, limit_packets, limit_bytes }
+    }
+
+    /// Counts a packet of which `captured` bytes are delivered.
+    #[inline]
+    pub(super) fn count(&mut self, captured: usize) {
+        self.packets += 1;
+        self.bytes = self.bytes.saturating_add(Self::RECORD_BYTES + captured as u64);
+    }
+
+    /// Packets counted.
+    pub(super) fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// The limit that is reached, if one is. A limit of bytes lets at least one packet through, unless it is 0.
+    #[inline]
+    pub(super) fn reached(&self) -> Option<Truncation> {
+        if self.packets >= self.limit_packets {
+            Some(Truncation::LimitPackets)
+        } else if self.bytes >= self.limit_bytes && (self.packets > 0 || self.limit_bytes == 0) {
+            Some(Truncation::LimitBytes)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivered(options: &Options, sizes: &[usize]) -> (u64, Option<Truncation>) {
+        let mut meter = Meter::new(options);
+        for &size in sizes {
+            if meter.reached().is_some() {
+                break;
+            }
+            meter.count(size);
+        }
+        (meter.packets(), meter.reached())
+    }
+
+    #[test]
+    fn the_packet_that_reaches_a_limit_is_the_last_one() {
+        let sizes = [100, 100, 100];
+        // 16 for the file, 116 for each packet.
+        for (limit, packets) in [(0, 0), (1, 1), (16, 1), (17, 1), (132, 1), (133, 2), (248, 2), (249, 3), (364, 3)] {
+            let options = Options { limit_bytes: Some(limit), ..Options::default() };
+            assert_eq!(delivered(&options, &sizes), (packets, Some(Truncation::LimitBytes)), "limit {limit}");
+        }
+        let options = Options { limit_bytes: Some(365), ..Options::default() };
+        assert_eq!(delivered(&options, &sizes), (3, None));
+        for limit in 0..3 {
+            let options = Options { limit_packets: Some(limit), ..Options::default() };
+            assert_eq!(delivered(&options, &sizes), (limit, Some(Truncation::LimitPackets)));
+        }
+    }
+
+    #[test]
+    fn cancelling_goes_before_the_deadline() {
+        let mut options = Options::default();
+        assert_eq!(options.interrupted(), None);
+        options.deadline = Some(Instant::now());
+        assert_eq!(options.interrupted(), Some(Truncation::Deadline));
+        options.cancel.clone().cancel();
+        assert_eq!(options.interrupted(), Some(Truncation::Cancelled));
+    }
+}

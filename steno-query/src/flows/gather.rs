@@ -1,0 +1,190 @@
+//! Merges what each segment says of a conversation.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
+
+use steno_core::TimestampNs;
+use steno_index::{Class, Conversation, Direction, Endpoint, Index, IndexError};
+
+use super::{Flows, Traffic};
+use crate::{
+    Query, TimeSet,
+    exec::Options,
+    plan::{Matcher, Selection, Stop},
+    receipt::{Receipt, Truncation, Unreadable},
+    store::{Catalogue, Fault, Segment},
+};
+
+/// What tells a flow from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Ends {
+    /// The lower of the two ends.
+    pub(super) low: Endpoint,
+    /// The other.
+    pub(super) high: Endpoint,
+    /// The class, by its place in [`Flows`].
+    pub(super) class: u32,
+}
+
+/// What is known of a flow so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    pub(super) first: TimestampNs,
+    pub(super) last: TimestampNs,
+    /// Whether the high end sent the first packet.
+    pub(super) opened_by_high: bool,
+    /// From low to high, and from high to low.
+    pub(super) ways: [Traffic; 2],
+    pub(super) partial: bool,
+}
+
+/// The conversations that match `query`.
+pub(crate) fn gather(catalogue: &Catalogue, query: &Query, options: &Options) -> Flows {
+    let selection = Selection::of(catalogue, &query.expr, &|| options.interrupted());
+    let Selection { selected, mut receipt, .. } = selection;
+    receipt.query = query.to_string();
+    let mut gathering = Gathering {
+        matcher: Matcher::new(query.expr.clone()),
+        most: usize::try_from(options.memory_bytes / FLOW_BYTES).unwrap_or(usize::MAX).max(1),
+        class_numbers: HashMap::new(),
+        classes: Vec::new(),
+        flows: HashMap::new(),
+        full: false,
+    };
+    for (at, each) in selected.iter().enumerate() {
+        if receipt.truncated_by.is_none() {
+            receipt.truncated_by = gathering.add(&each.segment, options, &mut receipt);
+        }
+        if receipt.truncated_by.is_some() {
+            receipt.segments.not_reached += (selected.len() - at) as u64;
+            break;
+        }
+    }
+    let Gathering { classes, flows, .. } = gathering;
+    // A segment may hold only that side of a conversation which does not match.
+    let matching = |share: &Share| share.ways.iter().any(|way| way.matches);
+    let mut shares: Vec<_> = flows.into_iter().filter(|(_, share)| matching(share)).collect();
+    shares.sort_unstable_by_key(|(ends, share)| (share.first, *ends));
+    for way in shares.iter().flat_map(|(_, share)| share.ways) {
+        receipt.packets += way.packets;
+        receipt.bytes = receipt.bytes.saturating_add(way.bytes);
+    }
+    receipt.segments.unreadable = receipt.unreadable.len() as u64;
+    receipt.gaps.sort();
+    Flows { classes, shares, receipt }
+}
+
+/// Memory that a flow takes, in the table and in the list that it is sorted in.
+const FLOW_BYTES: u64 = 2 * (size_of::<(Ends, Share)>() as u64 + 16);
+
+struct Gathering {
+    matcher: Matcher,
+    /// Flows that fit the memory.
+    most: usize,
+    class_numbers: HashMap<Arc<Class>, u32>,
+    classes: Vec<Arc<Class>>,
+    flows: HashMap<Ends, Share>,
+    /// Whether one had to be left out.
+    full: bool,
+}
+
+impl Gathering {
+    /// Adds what a segment has; says what ended it, if anything did.
+    fn add(&mut self, segment: &Segment, options: &Options, receipt: &mut Receipt) -> Option<Truncation> {
+        let index = match segment.index() {
+            Ok(index) => index,
+            Err(fault) => {
+                receipt.unreadable.push(unreadable(segment, &fault));
+                return None;
+            }
+        };
+        match self.add_index(&index, options) {
+            Ok(0) => receipt.segments.skipped += 1,
+            Ok(_) => receipt.segments.read += 1,
+            Err(Stop::Index(e)) => receipt.unreadable.push(unreadable(segment, &Fault::of_index(&e))),
+            Err(Stop::Interrupted(by)) => return Some(by),
+        }
+        self.full.then_some(Truncation::Memory)
+    }
+
+    /// Adds the conversations of an index that match; says how many.
+    fn add_index(&mut self, index: &Index, options: &Options) -> Result<u64, Stop> {
+        let mut added = 0;
+        let Self { matcher, most, class_numbers, classes, flows, full } = self;
+        matcher.each(index, &|| options.interrupted(), |cursor, matched| {
+            let conversation = cursor.conversation(matched.number)?;
+            let Some((matches, partial)) = at_right_time(&conversation, matched.times) else { return Ok(()) };
+            added += 1;
+            let class = *class_numbers.entry(Arc::clone(&conversation.class)).or_insert_with(|| {
+                classes.push(Arc::clone(&conversation.class));
+                u32::try_from(classes.len() - 1).unwrap_or(u32::MAX)
+            });
+            let (ends, share) = share(&conversation, class, matches, partial);
+            let room = flows.len() < *most;
+            match flows.entry(ends) {
+                Entry::Occupied(mut flow) => flow.get_mut().join(&share),
+                Entry::Vacant(place) if room => {
+                    let _new = place.insert(share);
+                }
+                Entry::Vacant(_) => *full = true,
+            }
+            Ok::<(), IndexError>(())
+        })?;
+        Ok(added)
+    }
+}
+
+impl Share {
+    /// Takes in what another segment says of the same flow.
+    fn join(&mut self, other: &Self) {
+        if other.first < self.first {
+            self.first = other.first;
+            self.opened_by_high = other.opened_by_high;
+        }
+        self.last = self.last.max(other.last);
+        self.partial |= other.partial;
+        for (way, more) in self.ways.iter_mut().zip(other.ways) {
+            way.packets += more.packets;
+            way.bytes = way.bytes.saturating_add(more.bytes);
+            way.matches |= more.matches;
+        }
+    }
+}
+
+/// Which directions have packets that match, and whether others are counted with them, of a conversation that takes part in
+/// a flow; `None` if it does not: neither direction could match in the time that it spans.
+fn at_right_time(conversation: &Conversation, times: &[TimeSet; 2]) -> Option<([bool; 2], bool)> {
+    let (first, last) = conversation.time_range();
+    if !times.iter().any(|set| set.overlaps(first, last)) {
+        return None;
+    }
+    let mut matches = [false; 2];
+    for ((direction, set), matching) in Direction::BOTH.into_iter().zip(times).zip(&mut matches) {
+        let side = conversation.side(direction);
+        *matching = side.packets > 0 && set.overlaps(side.first, side.last);
+    }
+    let partial = times.iter().any(|set| !set.is_empty() && !set.covers(first, last));
+    Some((matches, partial))
+}
+
+/// A conversation of one segment as a flow.
+fn share(conversation: &Conversation, class: u32, matches: [bool; 2], partial: bool) -> (Ends, Share) {
+    let Conversation { a, b, sides, .. } = conversation;
+    let opened_by_high = b < a;
+    let (low, high) = if opened_by_high { (*b, *a) } else { (*a, *b) };
+    let way =
+        |side: &steno_index::Side, matches| Traffic { packets: u64::from(side.packets), bytes: side.bytes, matches };
+    let ([forward, reverse], [forward_matches, reverse_matches]) = (sides, matches);
+    let mut ways = [way(forward, forward_matches), way(reverse, reverse_matches)];
+    if opened_by_high {
+        ways.reverse();
+    }
+    let (first, last) = conversation.time_range();
+    (Ends { low, high, class }, Share { first, last, opened_by_high, ways, partial })
+}
+
+fn unreadable(segment: &Segment, fault: &Fault) -> Unreadable {
+    Unreadable { file: segment.index_name(), reason: fault.to_string(), may_hold_matches: true }
+}

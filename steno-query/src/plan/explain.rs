@@ -1,0 +1,180 @@
+//! What a query would cost and find, told from the indexes alone.
+
+use std::fmt::{self, Display, Formatter};
+
+use serde::Serialize;
+use steno_core::TimestampNs;
+use steno_index::{Direction, Index};
+
+use super::{Matcher, Selection, Stop};
+use crate::{
+    Query,
+    exec::Options,
+    receipt::{Receipt, Truncation, Unreadable, rfc3339},
+    store::{Catalogue, Fault},
+};
+
+/// How a query is understood and would be answered.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The query as understood; it parses back to itself.
+    pub query: String,
+    /// The look-ups that are made in the index of each segment in range, most selective first. What they find is then decided
+    /// exactly, conversation by conversation.
+    pub lookup: String,
+    /// Segments in range that hold matches, by thread and name.
+    pub segments: Vec<SegmentPlan>,
+    /// Conversations that match, counted in each segment.
+    pub conversations: u64,
+    /// What would be delivered.
+    pub estimate: Estimate,
+    /// What a receipt of an answer would say before the first packet: the time asked, the segments in range and skipped, and
+    /// what cannot be read.
+    pub receipt: Receipt,
+}
+
+/// What a segment would contribute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SegmentPlan {
+    /// Its packet file, as `PKT0/1795395475661823`.
+    pub file: String,
+    /// Conversations that match.
+    pub conversations: u64,
+    /// Packets and bytes of theirs.
+    pub estimate: Estimate,
+}
+
+/// Bounds of what matches. They are equal, and exact, where no conversation reaches over a bound of the time asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    /// No fewer packets than this.
+    pub packets_at_least: u64,
+    /// And no more than this.
+    pub packets_at_most: u64,
+    /// No fewer bytes on the wire than this.
+    pub bytes_at_least: u64,
+    /// And no more than this.
+    pub bytes_at_most: u64,
+}
+
+impl Estimate {
+    fn add(&mut self, other: &Self) {
+        self.packets_at_least += other.packets_at_least;
+        self.packets_at_most += other.packets_at_most;
+        self.bytes_at_least = self.bytes_at_least.saturating_add(other.bytes_at_least);
+        self.bytes_at_most = self.bytes_at_most.saturating_add(other.bytes_at_most);
+    }
+}
+
+/// Explains `query` on what is in `catalogue`.
+pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -> Explanation {
+    let Selection { selected, mut receipt, .. } = Selection::of(catalogue, &query.expr, &|| options.interrupted());
+    receipt.query = query.to_string();
+    let matcher = Matcher::new(query.expr.clone());
+    let mut explanation = Explanation {
+        query: query.to_string(),
+        lookup: matcher.lookup().to_string(),
+        segments: Vec::new(),
+        conversations: 0,
+        estimate: Estimate::default(),
+        receipt,
+    };
+    for (at, each) in selected.iter().enumerate() {
+        let looked_up = each.segment.index().map_err(Failure::Fault).and_then(|index| {
+            look_up(&index, &matcher, options).map_err(|stop| match stop {
+                Stop::Index(e) => Failure::Fault(Fault::of_index(&e)),
+                Stop::Interrupted(by) => Failure::Interrupted(by),
+            })
+        });
+        match looked_up {
+            Ok((0, _)) => explanation.receipt.segments.skipped += 1,
+            Ok((conversations, estimate)) => {
+                explanation.conversations += conversations;
+                explanation.estimate.add(&estimate);
+                explanation.segments.push(SegmentPlan { file: each.segment.packet_name(), conversations, estimate });
+            }
+            Err(Failure::Fault(fault)) => explanation.receipt.unreadable.push(Unreadable {
+                file: each.segment.index_name(),
+                reason: fault.to_string(),
+                may_hold_matches: true,
+            }),
+            Err(Failure::Interrupted(by)) => {
+                explanation.receipt.truncated_by = Some(by);
+                explanation.receipt.segments.not_reached += (selected.len() - at) as u64;
+                break;
+            }
+        }
+    }
+    explanation.receipt.segments.unreadable = explanation.receipt.unreadable.len() as u64;
+    explanation
+}
+
+/// Why a segment has no plan.
+enum Failure {
+    Fault(Fault),
+    Interrupted(Truncation),
+}
+
+/// The conversations of an index that match, and their packets.
+fn look_up(index: &Index, matcher: &Matcher, options: &Options) -> Result<(u64, Estimate), Stop> {
+    let (mut conversations, mut sum) = (0, Estimate::default());
+    matcher.each(index, &|| options.interrupted(), |cursor, matched| {
+        let conversation = cursor.conversation(matched.number)?;
+        let mut found = false;
+        for (direction, times) in Direction::BOTH.into_iter().zip(matched.times) {
+            let side = conversation.side(direction);
+            if side.packets == 0 || !times.overlaps(side.first, side.last) {
+                continue;
+            }
+            found = true;
+            sum.packets_at_most += u64::from(side.packets);
+            sum.bytes_at_most = sum.bytes_at_most.saturating_add(side.bytes);
+            if times.covers(side.first, side.last) {
+                sum.packets_at_least += u64::from(side.packets);
+                sum.bytes_at_least = sum.bytes_at_least.saturating_add(side.bytes);
+            }
+        }
+        conversations += u64::from(found);
+        Ok(())
+    })?;
+    Ok((conversations, sum))
+}
+
+/// Segments that are written out.
+const WRITTEN: usize = 16;
+
+impl Display for Explanation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let bound = |time: Option<TimestampNs>| time.map_or_else(|| "any time".to_owned(), rfc3339);
+        let Receipt { asked_from, asked_until, segments, .. } = &self.receipt;
+        writeln!(f, "query:         {}", self.query)?;
+        writeln!(f, "time:          from {}, before {}", bound(*asked_from), bound(*asked_until))?;
+        writeln!(f, "look-ups:      {}", self.lookup)?;
+        let (with, skipped) = (self.segments.len(), segments.skipped);
+        write!(f, "segments:      {} of {} in range: ", segments.considered, segments.total)?;
+        writeln!(f, "{with} with matches, {skipped} without by their index, {} unreadable", segments.unreadable)?;
+        writeln!(f, "conversations: {}", self.conversations)?;
+        let e = &self.estimate;
+        writeln!(f, "packets:       {}", Between(e.packets_at_least, e.packets_at_most))?;
+        write!(f, "bytes on wire: {}", Between(e.bytes_at_least, e.bytes_at_most))?;
+        for segment in self.segments.iter().take(WRITTEN) {
+            let e = &segment.estimate;
+            let packets = Between(e.packets_at_least, e.packets_at_most);
+            write!(f, "\n  {}: {} conversations, {packets} packets", segment.file, segment.conversations)?;
+        }
+        match self.segments.len().checked_sub(WRITTEN) {
+            None | Some(0) => Ok(()),
+            Some(more) => write!(f, "\n  and {more} more segments"),
+        }
+    }
+}
+
+/// A number that lies between two, which may be one.
+struct Between(u64, u64);
+
+impl Display for Between {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.0 == self.1 { self.0.fmt(f) } else { write!(f, "{} to {}", self.0, self.1) }
+    }
+}

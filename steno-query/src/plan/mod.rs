@@ -1,0 +1,16 @@
+//! From a query to what is looked up where (step 8 of the data flow).
+//!
+//! `selection` finds the segments whose times the query can match, `lookup` turns the query into look-ups that find no
+//! less than what matches in an index, `matching` decides the conversations found, exactly. [`Explanation`] shows all three.
+//! Packet files are not touched here.
+
+mod explain;
+mod lookup;
+mod matching;
+mod selection;
+
+pub(crate) use explain::explain;
+pub use explain::{Estimate, Explanation, SegmentPlan};
+pub(crate) use lookup::Lookup;
+pub(crate) use matching::{Matcher, Stop};
+pub(crate) use selection::{Selected, Selection};

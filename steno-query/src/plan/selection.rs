@@ -1,0 +1,122 @@
+//! Which segments a query has to look into, by the true times of their packets.
+
+use std::{fs, path::Path, sync::Arc};
+
+use steno_core::TimestampNs;
+use steno_index::Index;
+
+use crate::{
+    Expr, TimeSet,
+    receipt::{Held, Receipt, Truncation, Unreadable, Unsealed},
+    store::{Catalogue, Fault, OpenFile, Orphan, Segment},
+};
+
+/// How long before a file was opened its first packets may have arrived: a ring block is filled before it is written, and
+/// stenographer 1.0.1 retires one after ten seconds at the latest.
+const FILLING_NS: u64 = 10_000_000_000;
+
+/// The segments that may hold matches, and all that is known of the others.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    /// When a packet of the answer may have arrived.
+    pub(crate) times: TimeSet,
+    /// The segments to be looked into, by thread and name.
+    pub(crate) selected: Vec<Selected>,
+    /// The receipt as far as it can be filled in by now.
+    pub(crate) receipt: Receipt,
+}
+
+/// A segment that may hold matches.
+#[derive(Clone, Debug)]
+pub(crate) struct Selected {
+    pub(crate) segment: Arc<Segment>,
+    /// The earliest time of a packet.
+    pub(crate) first: TimestampNs,
+}
+
+impl Selection {
+    /// Of the segments of `catalogue`, those that `expr` may match. Where `interrupted` says to give up, the receipt is
+    /// marked, and the segments that were not looked at are counted as not reached.
+    pub(crate) fn of(catalogue: &Catalogue, expr: &Expr, interrupted: &dyn Fn() -> Option<Truncation>) -> Self {
+        let times = expr.may_match_times();
+        let span = times.hull();
+        let receipt = Receipt { asked_from: span.from, asked_until: span.until, ..Receipt::default() };
+        let mut selection = Self { times, selected: Vec::new(), receipt };
+        let counts = &mut selection.receipt.segments;
+        counts.total = (catalogue.segments().len() + catalogue.orphans().len()) as u64;
+        for (at, segment) in catalogue.segments().iter().enumerate() {
+            if let Some(by) = interrupted() {
+                selection.receipt.truncated_by = Some(by);
+                selection.receipt.segments.not_reached += (catalogue.segments().len() - at) as u64;
+                break;
+            }
+            selection.consider(catalogue, segment);
+        }
+        for orphan in catalogue.orphans() {
+            selection.add_orphan(orphan);
+        }
+        for file in catalogue.open_files() {
+            selection.add_open_file(file);
+        }
+        let counts = &mut selection.receipt.segments;
+        counts.considered = counts.total - counts.outside;
+        selection
+    }
+
+    fn consider(&mut self, catalogue: &Catalogue, segment: &Arc<Segment>) {
+        match segment.summary(catalogue.room()) {
+            Ok(summary) => {
+                let Some((first, last)) = summary.times else {
+                    self.receipt.segments.outside += 1;
+                    return;
+                };
+                let held = self.receipt.held.get_or_insert(Held { oldest: first, newest: last });
+                held.oldest = held.oldest.min(first);
+                held.newest = held.newest.max(last);
+                if self.times.overlaps(first, last) {
+                    self.selected.push(Selected { segment: Arc::clone(segment), first });
+                } else {
+                    self.receipt.segments.outside += 1;
+                }
+            }
+            Err(fault) => {
+                let may_hold_matches = !self.times.is_empty() && holds_something(&segment.packet_file());
+                self.add_unreadable(segment.index_name(), &fault, may_hold_matches);
+            }
+        }
+    }
+
+    fn add_orphan(&mut self, orphan: &Orphan) {
+        let may_hold_matches = !self.times.is_empty()
+            && match &orphan.fault {
+                Fault::NoIndex => holds_something(&orphan.path),
+                // The index still tells the times of what is missing.
+                Fault::NoPackets => match Index::open(&orphan.path).map(|index| index.time_range()) {
+                    Ok(range) => range.is_some_and(|(first, last)| self.times.overlaps(first, last)),
+                    Err(_) => true,
+                },
+                _ => true,
+            };
+        self.add_unreadable(orphan.name.clone(), &orphan.fault, may_hold_matches);
+    }
+
+    fn add_open_file(&mut self, file: &OpenFile) {
+        let opened = file.id.opened_at();
+        let from = opened.saturating_sub_ns(FILLING_NS);
+        self.receipt.unsealed.push(Unsealed {
+            file: file.name.clone(),
+            opened,
+            bytes: file.bytes,
+            may_hold_matches: file.bytes > 0 && self.times.overlaps(from, TimestampNs::MAX),
+        });
+    }
+
+    fn add_unreadable(&mut self, file: String, fault: &Fault, may_hold_matches: bool) {
+        self.receipt.unreadable.push(Unreadable { file, reason: fault.to_string(), may_hold_matches });
+    }
+}
+
+/// Whether a packet file may hold packets: stenographer 1.0.1 leaves empty ones. One that is gone held some.
+fn holds_something(packet_file: &Path) -> bool {
+    fs::metadata(packet_file).map_or(true, |metadata| metadata.len() > 0)
+}

@@ -1,0 +1,144 @@
+//! What a store held when it was last listed.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use steno_core::SegmentId;
+
+use super::{
+    Fault, Segment, ThreadDirs,
+    scan::{Names, names},
+    segment::KeptOpen,
+};
+
+/// What a store held when it was last listed. It stays as it is; [`Store::refresh`](super::Store::refresh) makes a new one.
+#[derive(Debug)]
+pub struct Catalogue {
+    segments: Vec<Arc<Segment>>,
+    orphans: Vec<Orphan>,
+    open_files: Vec<OpenFile>,
+    room: KeptOpen,
+}
+
+/// Something that cannot be searched: a file whose other half is missing, or a directory that could not be listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// Its name as receipts show it.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is the matter with it.
+    pub fault: Fault,
+}
+
+/// A packet file with a leading dot: still written, or left by a crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenFile {
+    /// Its name as receipts show it.
+    pub name: String,
+    /// The name it will have.
+    pub id: SegmentId,
+    /// Its length when the store was listed.
+    pub bytes: u64,
+}
+
+impl Catalogue {
+    /// Lists `threads`. What `before` knows of a segment that is still there is kept.
+    pub(super) fn list(threads: Vec<ThreadDirs>, before: Option<&Self>) -> Self {
+        let known: BTreeMap<_, _> =
+            before.iter().flat_map(|c| &c.segments).map(|s| ((s.thread(), s.id()), Arc::clone(s))).collect();
+        let mut listed =
+            Self { segments: Vec::new(), orphans: Vec::new(), open_files: Vec::new(), room: KeptOpen::with(0) };
+        for dirs in threads {
+            listed.add_thread(&Arc::new(dirs), &known);
+        }
+        listed.segments.sort_by_key(|s| (s.thread(), s.id()));
+        listed.room = KeptOpen::with(listed.segments.iter().filter(|s| s.is_kept_open()).count());
+        listed
+    }
+
+    /// The segments that are whole by their names, by thread and name.
+    pub fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
+    /// What cannot be searched for lack of its other half.
+    pub fn orphans(&self) -> &[Orphan] {
+        &self.orphans
+    }
+
+    /// Packet files that are not sealed.
+    pub fn open_files(&self) -> &[OpenFile] {
+        &self.open_files
+    }
+
+    pub(crate) fn room(&self) -> &KeptOpen {
+        &self.room
+    }
+
+    fn add_thread(&mut self, dirs: &Arc<ThreadDirs>, known: &BTreeMap<(u32, SegmentId), Arc<Segment>>) {
+        let thread = dirs.thread;
+        // A packet file is published before its index, so that an index listed first has its packet file by then.
+        let index = self.listing(format!("IDX{thread}"), &dirs.index);
+        let packets = self.listing(format!("PKT{thread}"), &dirs.packets);
+        let (Some(index), Some(packets)) = (index, packets) else { return };
+        for &id in packets.sealed.union(&index.sealed) {
+            let segment =
+                known.get(&(thread, id)).cloned().unwrap_or_else(|| Arc::new(Segment::new(Arc::clone(dirs), id)));
+            let (packet_file, index_file) = (segment.packet_file(), segment.index_file());
+            // What one listing lacks may have come, and what it has may have gone, between the two.
+            let has_packets = packets.sealed.contains(&id) || packet_file.exists();
+            let has_index = index.sealed.contains(&id) || index_file.exists();
+            if has_packets && has_index {
+                self.segments.push(segment);
+            } else if has_packets && packet_file.exists() {
+                self.orphan(segment.packet_name(), packet_file, Fault::NoIndex);
+            } else if has_index && index_file.exists() {
+                self.orphan(segment.index_name(), index_file, Fault::NoPackets);
+            }
+        }
+        self.add_hidden(dirs, &index, &packets);
+    }
+
+    /// Files with a leading dot that have not been published since they were listed.
+    fn add_hidden(&mut self, dirs: &ThreadDirs, index: &Names, packets: &Names) {
+        let thread = dirs.thread;
+        for &id in &packets.hidden {
+            let path = dirs.packets.join(id.hidden_name());
+            let name = format!("PKT{thread}/{}", id.hidden_name());
+            match fs::metadata(&path) {
+                Ok(metadata) => self.open_files.push(OpenFile { name, id, bytes: metadata.len() }),
+                // Published between the listing and now: it has just become too young to be searched.
+                Err(_) if self.segments.iter().any(|s| s.thread() == thread && s.id() == id) => {}
+                Err(_) => match fs::metadata(dirs.packets.join(id.to_string())) {
+                    Ok(metadata) => self.open_files.push(OpenFile { name, id, bytes: metadata.len() }),
+                    Err(e) => self.orphan(name, path, Fault::of_io(&e)),
+                },
+            }
+        }
+        for &id in index.hidden.difference(&packets.hidden) {
+            if !packets.sealed.contains(&id) && dirs.index.join(id.hidden_name()).exists() {
+                let name = format!("IDX{thread}/{}", id.hidden_name());
+                self.orphan(name, dirs.index.join(id.hidden_name()), Fault::NoPackets);
+            }
+        }
+    }
+
+    fn listing(&mut self, name: String, dir: &Path) -> Option<Names> {
+        match names(dir) {
+            Ok(names) => Some(names),
+            Err(e) => {
+                self.orphan(name, dir.to_owned(), Fault::Io(e.to_string()));
+                None
+            }
+        }
+    }
+
+    fn orphan(&mut self, name: String, path: PathBuf, fault: Fault) {
+        self.orphans.push(Orphan { name, path, fault });
+    }
+}

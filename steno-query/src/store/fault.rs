@@ -1,0 +1,70 @@
+//! Why a file of a store cannot be used.
+
+use std::{error::Error, io};
+
+use steno_index::IndexError;
+
+/// How a LevelDB table ends (`table/format.h` of LevelDB): what stenographer 1.0.1 writes as version 2.
+const LEVELDB_MAGIC: [u8; 8] = [0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb];
+
+/// Why a file of a store cannot be used. The text is what receipts show behind the name of the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A packet file without an index.
+    #[error("it has no index (`steno index build` makes one)")]
+    NoIndex,
+    /// An index without a packet file.
+    #[error("its packet file is missing")]
+    NoPackets,
+    /// An index that stenographer 1.0.1 wrote.
+    #[error("version-2 index: not supported yet by this version")]
+    Version2Index,
+    /// An index of another version.
+    #[error("{0}")]
+    OtherVersion(String),
+    /// An index that does not hold what it should.
+    #[error("damaged index: {0}")]
+    DamagedIndex(String),
+    /// A packet file that does not hold what its index says.
+    #[error("damaged: {0}")]
+    DamagedPackets(String),
+    /// It was there when the store was listed, and is not any more: retention takes the oldest.
+    #[error("gone since the store was listed")]
+    Vanished,
+    /// The system refused.
+    #[error("{0}")]
+    Io(String),
+}
+
+impl Fault {
+    /// What an index error means for the segment.
+    pub(crate) fn of_index(error: &IndexError) -> Self {
+        match error {
+            IndexError::NotAnIndex { got, .. } if got.ends_with(&LEVELDB_MAGIC) => Self::Version2Index,
+            IndexError::Version { .. } => Self::OtherVersion(chain(error)),
+            IndexError::Open { source, .. } => Self::of_io(source),
+            other => Self::DamagedIndex(chain(other)),
+        }
+    }
+
+    /// What an error of the system means for the file.
+    pub(crate) fn of_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Vanished,
+            _ => Self::Io(error.to_string()),
+        }
+    }
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,18 @@
+//! Which segments a store holds, and what in it cannot be used (step 6 of the data flow).
+//!
+//! `scan` lists the directories, `catalogue` is what was found at one time, `segment` opens an index when it is needed, and
+//! [`Store`] is the door through which queries come in. Nothing here reads packet files, and nothing is skipped in
+//! silence: what cannot be used has a [`Fault`], which receipts show.
+
+mod catalogue;
+mod door;
+mod fault;
+mod scan;
+mod segment;
+
+pub use catalogue::{Catalogue, OpenFile, Orphan};
+pub use door::{Store, StoreError};
+pub use fault::Fault;
+pub(crate) use fault::chain;
+pub use scan::ThreadDirs;
+pub use segment::Segment;

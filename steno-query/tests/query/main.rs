@@ -1,0 +1,12 @@
+//! The tests of stores and answers, in one program: stores are built in temporary directories, asked, and held against a
+//! linear scan of what was put into them.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "the helpers of a test fail as tests do")]
+
+mod damage;
+mod flows;
+mod generate;
+mod model;
+mod order_and_limits;
+mod receipts;
+mod support;

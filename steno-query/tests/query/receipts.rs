@@ -1,0 +1,208 @@
+//! Whatever a store holds that cannot be searched is named in the receipt, and counts where it may matter.
+
+use std::fs;
+
+use crate::support::{Shape, TestStore, assert_scan, query, take};
+use steno_core::testkit::{RecipePacket, recipe};
+use steno_query::{Options, Receipt, Store, StoreError};
+
+/// One UDP packet in each of `seconds`.
+fn udp(seconds: &[u64]) -> Vec<RecipePacket> {
+    let line = |s: &u64| format!("{s} ip 10.0.0.1 > 10.0.0.2 udp 1000 > 53 data 9\n");
+    recipe(&seconds.iter().map(line).collect::<String>()).unwrap()
+}
+
+fn two_segments() -> TestStore {
+    let mut store = TestStore::new();
+    store.add(0, 100_000_000, &udp(&[100, 101]), &Shape::default());
+    store.add(0, 200_000_000, &udp(&[200, 201]), &Shape::default());
+    store
+}
+
+fn ask(store: &TestStore, text: &str) -> (usize, Receipt) {
+    let mut answer = store.open().answer(&query(text), Options::default());
+    let packets = take(&mut answer).len();
+    (packets, answer.receipt())
+}
+
+fn named(receipt: &Receipt) -> Vec<(String, String, bool)> {
+    receipt.unreadable.iter().map(|u| (u.file.clone(), u.reason.clone(), u.may_hold_matches)).collect()
+}
+
+/// A version-2 index as far as it is told by: its last bytes.
+fn leveldb_table() -> Vec<u8> {
+    let mut bytes = vec![0; 97];
+    bytes.extend_from_slice(&[0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb]);
+    bytes
+}
+
+#[test]
+fn a_whole_store_says_what_was_searched() {
+    let store = two_segments();
+    let (packets, receipt) = ask(&store, "udp and after 1970-01-01T00:03:20.5Z");
+    assert_eq!(packets, 1);
+    assert!(receipt.is_complete());
+    let s = receipt.segments;
+    assert_eq!((s.total, s.outside, s.considered, s.read, s.skipped), (2, 1, 1, 1, 0));
+    let held = receipt.held.unwrap();
+    assert_eq!((held.oldest.secs(), held.newest.secs()), (100, 201));
+    assert_eq!(receipt.asked_from.unwrap().to_string(), "200.500000000");
+    assert_eq!(receipt.asked_until, None);
+    let (_, receipt) = ask(&store, "tcp");
+    assert_eq!((receipt.segments.skipped, receipt.segments.read), (2, 0));
+    let reparsed = query(&receipt.query);
+    assert_eq!(reparsed, query("tcp"));
+}
+
+#[test]
+fn a_packet_file_without_an_index_is_named() {
+    let store = two_segments();
+    fs::remove_file(store.index_file(0, 100_000_000)).unwrap();
+    let (packets, receipt) = ask(&store, "udp");
+    assert_eq!(packets, 2);
+    assert!(!receipt.is_complete());
+    let reason = "it has no index (`steno index build` makes one)".to_owned();
+    assert_eq!(named(&receipt), [("PKT0/100000000".to_owned(), reason, true)]);
+    // Nothing is known of its times, so that it may matter whatever is asked.
+    assert!(!ask(&store, "after 1970-01-01T00:03:20Z").1.is_complete());
+}
+
+#[test]
+fn an_index_without_packets_matters_where_its_times_do() {
+    let store = two_segments();
+    fs::remove_file(store.packet_file(0, 100_000_000)).unwrap();
+    let (packets, receipt) = ask(&store, "udp");
+    assert_eq!((packets, receipt.is_complete()), (2, false));
+    assert_eq!(named(&receipt), [("IDX0/100000000".to_owned(), "its packet file is missing".to_owned(), true)]);
+    let (packets, receipt) = ask(&store, "after 1970-01-01T00:03:20Z");
+    assert_eq!((packets, receipt.is_complete()), (2, true));
+    assert!(!named(&receipt)[0].2);
+}
+
+#[test]
+fn an_index_of_version_2_is_told_apart_and_empty_files_hold_nothing() {
+    let store = two_segments();
+    let paths = store.paths(1, 100_000_000);
+    fs::write(paths.index_file(), leveldb_table()).unwrap();
+    fs::write(paths.packet_file(), "").unwrap();
+    let reason = "version-2 index: not supported yet by this version".to_owned();
+    let (packets, receipt) = ask(&store, "udp");
+    assert_eq!((packets, receipt.is_complete()), (4, true), "an empty packet file holds nothing");
+    assert_eq!(named(&receipt), [("IDX1/100000000".to_owned(), reason.clone(), false)]);
+    fs::write(paths.packet_file(), vec![0; 1 << 20]).unwrap();
+    let (packets, receipt) = ask(&store, "udp");
+    assert_eq!((packets, receipt.is_complete()), (4, false));
+    assert_eq!(named(&receipt), [("IDX1/100000000".to_owned(), reason, true)]);
+}
+
+#[test]
+fn open_files_are_named_and_matter_from_their_opening_on() {
+    let store = two_segments();
+    let paths = store.paths(0, 300_000_000);
+    fs::write(paths.hidden_packet_file(), "").unwrap();
+    let (_, receipt) = ask(&store, "udp");
+    assert!(receipt.is_complete(), "an empty one holds nothing yet");
+    assert_eq!(receipt.unsealed.len(), 1);
+    fs::write(paths.hidden_packet_file(), "data").unwrap();
+    let (packets, receipt) = ask(&store, "udp");
+    assert_eq!((packets, receipt.is_complete()), (4, false));
+    let file = &receipt.unsealed[0];
+    assert_eq!((file.file.as_str(), file.bytes, file.opened.secs()), ("PKT0/.300000000", 4, 300));
+    // The file was opened at 300 s; packets of a block that filled for ten seconds may be ten seconds older.
+    for (text, complete) in [
+        ("before 1970-01-01T00:04:49Z", true),
+        ("before 1970-01-01T00:04:55Z", false),
+        ("after 1970-01-01T01:00:00Z", false),
+    ] {
+        let (_, receipt) = ask(&store, text);
+        assert_eq!((receipt.is_complete(), receipt.unsealed.len()), (complete, 1), "{text}");
+    }
+}
+
+#[test]
+fn what_vanishes_after_the_listing_is_named() {
+    let mut store = two_segments();
+    let opened = store.open();
+    let asked = query("udp");
+    fs::remove_file(store.packet_file(0, 100_000_000)).unwrap();
+    let mut answer = opened.answer(&asked, Options::default());
+    assert_eq!(take(&mut answer).len(), 2);
+    let receipt = answer.receipt();
+    assert!(!receipt.is_complete());
+    assert_eq!(named(&receipt)[0].1, "gone since the store was listed");
+    fs::remove_file(store.index_file(0, 100_000_000)).unwrap();
+    let second = store.open().answer(&asked, Options::default());
+    assert_eq!(second.receipt().segments.total, 1, "a new listing does not know it any more");
+    opened.refresh().unwrap();
+    store.forget(0, 100_000_000);
+    assert_eq!(take(&mut opened.answer(&asked, Options::default())), store.scan(&asked.expr));
+}
+
+#[test]
+fn a_refresh_finds_what_was_published_since() {
+    let mut store = two_segments();
+    let opened = store.open();
+    store.add(3, 300_000_000, &udp(&[300]), &Shape::default());
+    let asked = query("udp");
+    assert_eq!(take(&mut opened.answer(&asked, Options::default())).len(), 4);
+    opened.refresh().unwrap();
+    let mut answer = opened.answer(&asked, Options::default());
+    assert_eq!(take(&mut answer), store.scan(&asked.expr));
+    assert!(answer.receipt().is_complete());
+}
+
+#[test]
+fn directories_may_be_links_and_any_numbers() {
+    let store = two_segments();
+    let elsewhere = TestStore::new();
+    for (kind, number) in [("PKT", 0), ("IDX", 0)] {
+        let link = elsewhere.path().join(format!("{kind}17"));
+        std::os::unix::fs::symlink(store.path().join(format!("{kind}{number}")), link).unwrap();
+    }
+    let mut answer = elsewhere.open().answer(&query("udp"), Options::default());
+    let got = take(&mut answer);
+    assert_eq!(got.len(), 4);
+    assert!(got.iter().all(|p| p.place.0 == 17));
+}
+
+#[test]
+fn a_thread_that_cannot_be_listed_is_named() {
+    let store = two_segments();
+    std::os::unix::fs::symlink("/nonexistent/packets", store.path().join("PKT5")).unwrap();
+    fs::create_dir(store.path().join("IDX5")).unwrap();
+    let (packets, receipt) = ask(&store, "udp");
+    assert_eq!((packets, receipt.is_complete()), (4, false));
+    assert_eq!(receipt.unreadable[0].file, "PKT5");
+    fs::remove_dir(store.path().join("IDX5")).unwrap();
+    let (_, receipt) = ask(&store, "udp");
+    let files: Vec<_> = receipt.unreadable.iter().map(|u| u.file.as_str()).collect();
+    assert_eq!(files, ["IDX5", "PKT5"]);
+}
+
+#[test]
+fn a_directory_that_is_no_store_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StoreError::NotAStore { .. }), "{error:?}");
+    assert!(error.to_string().contains(dir.path().to_str().unwrap()));
+    let error = Store::open(dir.path().join("none")).unwrap_err();
+    assert!(matches!(error, StoreError::List { .. }), "{error:?}");
+    fs::create_dir(dir.path().join("PKT00")).unwrap();
+    assert!(Store::open(dir.path()).is_err(), "one spelling a number");
+    fs::create_dir(dir.path().join("PKT0")).unwrap();
+    fs::create_dir(dir.path().join("IDX0")).unwrap();
+    let mut answer = Store::open(dir.path()).unwrap().answer(&query("udp"), Options::default());
+    assert!(answer.next_packet().is_none());
+    let receipt = answer.receipt();
+    assert!(receipt.is_complete() && receipt.held.is_none());
+}
+
+#[test]
+fn a_query_that_asks_for_no_time_needs_no_file() {
+    let store = two_segments();
+    fs::remove_file(store.index_file(0, 100_000_000)).unwrap();
+    let none = "udp and after 2000-01-01T00:00:00Z and before 1990-01-01T00:00:00Z";
+    let (packets, receipt) = ask(&store, none);
+    assert_eq!((packets, receipt.is_complete(), receipt.segments.considered), (0, true, 1));
+    assert_eq!(assert_scan(&two_segments(), none), 0);
+}

@@ -1,0 +1,222 @@
+//! What the tests of this crate share: stores in a temporary directory, and the linear scan that answers are held against.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use steno_core::{
+    SegmentId, TimestampNs,
+    block::{Block, BlockWriter, PacketHeader, Push, TP_STATUS_VLAN_TPID_VALID, TP_STATUS_VLAN_VALID},
+    packet::decode,
+    pcap::{CaptureMeta, CaptureWriter, Format, InterfaceMeta, Record},
+    testkit::RecipePacket,
+};
+use steno_index::{Facts, Log, note_block, seal, segment::SegmentPaths};
+use steno_query::{Answer, Expr, Fields, Options, Query, Store};
+use tempfile::TempDir;
+
+/// A store in a temporary directory, and all that was put into it.
+pub(crate) struct TestStore {
+    dir: TempDir,
+    packets: Vec<Stored>,
+}
+
+/// A packet and where it was put.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) packet: RecipePacket,
+    pub(crate) thread: u32,
+    pub(crate) segment: u64,
+    pub(crate) number: u32,
+}
+
+/// How a segment is written.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    /// Bytes of a block.
+    pub(crate) block_bytes: u32,
+    /// A block is finished after so many packets even if there is room.
+    pub(crate) block_packets: u32,
+    /// Whether the index gets a checksum of each block.
+    pub(crate) crc: bool,
+    /// What the index says of the capture.
+    pub(crate) facts: Facts,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { block_bytes: 1 << 20, block_packets: u32::MAX, crc: true, facts: Facts::default() }
+    }
+}
+
+/// An answer's packet, as it is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Got {
+    pub(crate) time: TimestampNs,
+    pub(crate) wire_len: u32,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) place: (u32, u64, u32),
+}
+
+impl TestStore {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), packets: Vec::new() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn open(&self) -> Store {
+        Store::open(self.path()).unwrap()
+    }
+
+    pub(crate) fn paths(&self, thread: u32, segment: u64) -> SegmentPaths {
+        let dirs = ["PKT", "IDX"].map(|kind| self.path().join(format!("{kind}{thread}")));
+        dirs.iter().for_each(|dir| fs::create_dir_all(dir).unwrap());
+        SegmentPaths::new(&dirs[0], &dirs[1], SegmentId(segment))
+    }
+
+    pub(crate) fn packet_file(&self, thread: u32, segment: u64) -> PathBuf {
+        self.paths(thread, segment).packet_file()
+    }
+
+    pub(crate) fn index_file(&self, thread: u32, segment: u64) -> PathBuf {
+        self.paths(thread, segment).index_file()
+    }
+
+    /// Writes a segment.
+    pub(crate) fn add(&mut self, thread: u32, segment: u64, packets: &[RecipePacket], shape: &Shape) {
+        let paths = self.paths(thread, segment);
+        let (blocks, log) = blocks(packets, shape);
+        let mut index = Vec::new();
+        let facts = Facts { block_bytes: shape.block_bytes, thread, ..shape.facts.clone() };
+        let _sealed = seal(&log, &facts, &mut index).unwrap();
+        // Not by way of hidden names and syncs, which cost a test more than all else and are tested where they are.
+        fs::write(paths.packet_file(), blocks).unwrap();
+        fs::write(paths.index_file(), index).unwrap();
+        let stored =
+            |(number, packet): (u32, &RecipePacket)| Stored { packet: packet.clone(), thread, segment, number };
+        self.packets.extend((0..).zip(packets).map(stored));
+    }
+
+    /// Forgets what is in a segment that a test has made unreadable.
+    pub(crate) fn forget(&mut self, thread: u32, segment: u64) {
+        self.packets.retain(|p| (p.thread, p.segment) != (thread, segment));
+    }
+
+    /// What a linear scan over all packets selects, in the order of answers.
+    pub(crate) fn scan(&self, expr: &Expr) -> Vec<Got> {
+        let mut tags = Vec::new();
+        let wanted = self.packets.iter().filter(|stored| {
+            let decoded = decode(&stored.packet.frame(), &mut tags);
+            expr.matches(&Fields::of(&decoded, &tags), stored.packet.time)
+        });
+        let mut got: Vec<Got> = wanted.map(Stored::got).collect();
+        got.sort_by_key(|p| (p.time, p.place));
+        got
+    }
+
+    pub(crate) fn packets(&self) -> &[Stored] {
+        &self.packets
+    }
+}
+
+impl Stored {
+    pub(crate) fn got(&self) -> Got {
+        let frame = self.packet.frame();
+        Got {
+            time: self.packet.time,
+            wire_len: self.packet.wire_len + frame.restored_bytes(),
+            frame: frame.to_vec(),
+            place: (self.thread, self.segment, self.number),
+        }
+    }
+}
+
+/// All packets of an answer.
+pub(crate) fn take(answer: &mut Answer) -> Vec<Got> {
+    let mut got = Vec::new();
+    while let Some(p) = answer.next_packet() {
+        let place = (p.thread, p.segment.0, p.number.0);
+        got.push(Got { time: p.time, wire_len: p.wire_len, frame: p.frame.to_vec(), place });
+    }
+    got
+}
+
+/// The capture file of an answer.
+pub(crate) fn take_bytes(answer: &mut Answer) -> Vec<u8> {
+    let (mut file, mut chunk) = (Vec::new(), Vec::new());
+    while answer.next_chunk(&mut chunk) {
+        file.extend_from_slice(&chunk);
+    }
+    assert!(chunk.is_empty());
+    file
+}
+
+/// The capture file that holds these packets, written in the plainest way.
+pub(crate) fn capture_file(packets: &[Got], format: Format) -> Vec<u8> {
+    let meta = CaptureMeta { interfaces: vec![InterfaceMeta::ethernet("unknown")], ..CaptureMeta::default() };
+    let writer = CaptureWriter::new(format, meta);
+    let mut file = Vec::new();
+    writer.start(&mut file);
+    for p in packets {
+        let frame = steno_core::packet::Frame::new(&p.frame);
+        writer.packet(&mut file, &Record { time: p.time, wire_len: p.wire_len, frame, interface: 0 });
+    }
+    file
+}
+
+pub(crate) fn query(text: &str) -> Query {
+    steno_query::parse(text, TimestampNs::from_parts(1_700_000_000, 0)).unwrap()
+}
+
+/// Asks in packets, and fails unless the answer is that of the scan and complete.
+pub(crate) fn assert_scan(store: &TestStore, text: &str) -> usize {
+    let query = query(text);
+    let mut answer = store.open().answer(&query, Options::default());
+    let got = take(&mut answer);
+    assert_eq!(got, store.scan(&query.expr), "{text}");
+    let receipt = answer.receipt();
+    assert!(receipt.is_complete(), "{receipt}");
+    got.len()
+}
+
+/// The bytes of a packet file, and the log that its index is sealed from.
+fn blocks(packets: &[RecipePacket], shape: &Shape) -> (Vec<u8>, Log) {
+    let (mut file, mut log) = (Vec::new(), Log::new());
+    let mut writer = BlockWriter::new(shape.block_bytes);
+    let mut finish = |writer: &mut BlockWriter| {
+        if writer.packets() == 0 {
+            return;
+        }
+        let offset = file.len() as u64;
+        let bytes = writer.finish(offset / u64::from(shape.block_bytes) + 1);
+        let block = Block::parse(bytes).unwrap();
+        note_block(&mut log, offset, &block, shape.crc.then(|| crc32c::crc32c(block.used()))).unwrap();
+        file.extend_from_slice(bytes);
+        writer.clear();
+    };
+    for packet in packets {
+        if writer.packets() >= shape.block_packets || push(&mut writer, packet) == Push::Full {
+            finish(&mut writer);
+            if writer.packets() == 0 {
+                assert!(matches!(push(&mut writer, packet), Push::Stored { .. }), "a packet fits an empty block");
+            }
+        }
+    }
+    finish(&mut writer);
+    (file, log)
+}
+
+fn push(writer: &mut BlockWriter, packet: &RecipePacket) -> Push {
+    let complete = |header: &mut PacketHeader| {
+        if let Some(tag) = packet.stripped {
+            header.status |= TP_STATUS_VLAN_VALID | TP_STATUS_VLAN_TPID_VALID;
+            header.vlan_tci = u32::from(tag.tci);
+            header.vlan_tpid = tag.tpid;
+        }
+    };
+    writer.push_with(packet.time, packet.wire_len, &packet.bytes, complete).unwrap()
+}
