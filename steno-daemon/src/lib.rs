@@ -1,7 +1,9 @@
 //! The sensor: `stenographer` runs `stenotype`, keeps the disks within their bounds, and answers queries over mutual TLS
-//! (steps [6] and [13] of the data flow).
+//! (steps 6 and 13 of the data flow).
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod log;
 pub mod metrics;
+pub mod notify;
 pub mod retention;
