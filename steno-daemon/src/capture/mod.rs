@@ -1,4 +1,4 @@
-//! Runs the capture process: step [1] to [5] of the data flow happen in a child, `stenotype`, and this module starts it,
+//! Runs the capture process: steps 1 to 5 of the data flow happen in a child, `stenotype`, and this module starts it,
 //! listens to it, starts it again when it ended, and says which segments it published.
 //!
 //! - [`Capture`] keeps one capture process running, one for each interface; it never ends the daemon, whatever becomes

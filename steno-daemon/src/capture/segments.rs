@@ -1,4 +1,4 @@
-//! Which segments there are: step [6]'s source of news.
+//! Which segments there are: step 6's source of news.
 //!
 //! Three sources are merged, and whoever listens hears each change once: what a capture process says it sealed, what
 //! inotify(7) sees happen in the index directories (the only source there is with a foreign stenotype, and the one that

@@ -1,4 +1,4 @@
-//! Keeps the disks within their bounds: what must go, and when (the second half of step [6]).
+//! Keeps the disks within their bounds: what must go, and when (the second half of step 6).
 //!
 //! - [`decide`] is the rule alone: segments, free space and bounds in, one segment or none out. It touches nothing.
 //! - [`Keeper`] applies it to directories: it knows what every file takes, removes one segment at a time, oldest first
