@@ -1,8 +1,7 @@
 //! What a capture process writes to its standard output and error: bytes to lines, lines to level, thread and text.
 //!
-//! Three spellings are known, described in `docs/format/control.md`: 1.0.1's log lines with the crash report that may
-//! follow them, our own with the level as a word, and the level as sd-daemon(3) writes it. Anything else is passed on as
-//! it is. Control characters are escaped here, so that no output of a child can forge a line of the log.
+//! The spellings that are known are described in `docs/format/control.md`: our own log lines, 1.0.1's with the crash report
+//! that may follow them, and the level as a word or as sd-daemon(3) writes it. Anything else is passed on as it is. Control characters are escaped here, so that no output of a child can forge a line of the log.
 
 /// The longest line that is passed on, in bytes; the rest of a longer one is left out.
 pub(super) const MAX_LINE_BYTES: usize = 4096;
@@ -119,14 +118,33 @@ fn foreign(line: &str) -> Option<LogLine> {
     Some(LogLine { level, thread: Some(thread.to_owned()), text })
 }
 
-/// `<4>thread 1: text`, `warning: text`, `error: thread 0: text`, or plain text.
+/// `1795397893.284980123 WARN [packet0] text`, `<4>thread 1: text`, `error: text`, or plain text.
 fn own(line: &str) -> LogLine {
+    if let Some(found) = stamped(line) {
+        return found;
+    }
     let (level, rest) = numbered_level(line).or_else(|| worded_level(line)).unwrap_or((Level::Info, line));
     let threaded = rest.strip_prefix("thread ").and_then(|r| r.split_once(": "));
     match threaded.filter(|(thread, _)| !thread.is_empty() && thread.bytes().all(|b| b.is_ascii_digit())) {
         Some((thread, text)) => LogLine { level, thread: Some(thread.to_owned()), text: text.to_owned() },
         None => LogLine { level, thread: None, text: rest.to_owned() },
     }
+}
+
+/// What our stenotype writes: seconds since 1970, level, thread, text.
+fn stamped(line: &str) -> Option<LogLine> {
+    let (time, rest) = line.split_once(' ')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (seconds, nanos) = time.split_once('.')?;
+    if !is_number(seconds) || !is_number(nanos) {
+        return None;
+    }
+    let (word, rest) = rest.split_once(' ')?;
+    let level = level_of(word)?;
+    let (thread, text) = rest.strip_prefix('[')?.split_once("] ")?;
+    // The first thread of a process says nothing by its name.
+    let thread = Some(thread).filter(|t| !matches!(*t, "main" | "?")).map(str::to_owned);
+    Some(LogLine { level, thread, text: text.to_owned() })
 }
 
 fn numbered_level(line: &str) -> Option<(Level, &str)> {
@@ -143,15 +161,17 @@ fn numbered_level(line: &str) -> Option<(Level, &str)> {
 
 fn worded_level(line: &str) -> Option<(Level, &str)> {
     let (word, rest) = line.split_once(": ")?;
-    let word = word.rsplit(' ').next().unwrap_or(word);
-    let level = match word.to_ascii_lowercase().as_str() {
-        "error" | "fatal" => Level::Error,
-        "warning" | "warn" => Level::Warn,
-        "info" | "notice" => Level::Info,
-        "debug" | "trace" => Level::Debug,
-        _ => return None,
-    };
-    Some((level, rest))
+    Some((level_of(word.rsplit(' ').next().unwrap_or(word))?, rest))
+}
+
+fn level_of(word: &str) -> Option<Level> {
+    match word.to_ascii_lowercase().as_str() {
+        "error" | "fatal" => Some(Level::Error),
+        "warning" | "warn" => Some(Level::Warn),
+        "info" | "notice" => Some(Level::Info),
+        "debug" | "trace" => Some(Level::Debug),
+        _ => None,
+    }
 }
 
 fn escaped(text: &str) -> String {
@@ -215,6 +235,21 @@ mod tests {
             parsed("2026-11-23T01:37:49.285048Z T:ed4693 [stenotype.cc:575] CHECK(flag_aiops <= flag_blocks) "),
             (Level::Error, Some("ed4693".into()), "CHECK(flag_aiops <= flag_blocks) [stenotype.cc:575]".into())
         );
+    }
+
+    #[test]
+    fn our_own_lines_carry_level_and_thread() {
+        assert_eq!(
+            parsed("1795397893.284980123 WARN [packet0] the ring was full"),
+            (Level::Warn, Some("packet0".into()), "the ring was full".into())
+        );
+        assert_eq!(
+            parsed("1795397893.284980123 INFO [main] capturing from v1 into /d"),
+            (Level::Info, None, "capturing from v1 into /d".into())
+        );
+        for other in ["1795397893.284980123 LOUD [main] x", "1.x WARN [main] x", "1795397893.284980123 WARN main x"] {
+            assert_eq!(parsed(other), (Level::Info, None, other.into()));
+        }
     }
 
     #[test]

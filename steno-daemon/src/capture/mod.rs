@@ -8,6 +8,7 @@
 //!
 //! It opens no socket ring and reads no packet. Nothing here needs the async runtime: two threads that sleep in poll(2).
 
+mod account;
 mod attend;
 mod backoff;
 mod control;

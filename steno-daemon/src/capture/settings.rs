@@ -2,14 +2,12 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, DirBuilder},
-    io,
-    os::unix::fs::DirBuilderExt,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use super::BackoffPolicy;
+use super::{BackoffPolicy, account::Account};
 
 /// Where one capture thread puts its segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,15 +100,16 @@ impl CaptureSettings {
         arguments
     }
 
-    /// Makes the directories that are missing, for this user alone.
+    /// Makes the directories that are missing, for the account alone that the capture process will write as.
     pub(super) fn make_directories(&self) -> Result<(), CaptureError> {
+        let account = Account::of_capture(&self.flags);
         for path in self.threads.iter().flat_map(|t| [&t.packets, &t.index]) {
             let failed = |source| CaptureError::Directory { path: path.clone(), source };
             match fs::metadata(path) {
                 Ok(there) if there.is_dir() => {}
                 Ok(_) => return Err(failed(io::ErrorKind::NotADirectory.into())),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+                    account.make_directory(path).map_err(failed)?;
                 }
                 Err(e) => return Err(failed(e)),
             }
