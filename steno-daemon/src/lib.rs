@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod catalogue;
 pub mod log;
 pub mod metrics;
 pub mod notify;

@@ -47,7 +47,7 @@ pub struct Pin {
 
 /// Retention's hold on a segment that it removes. Dropped without [`Claim::removed`], the segment is as before.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(crate) struct Claim {
     pins: Pins,
     key: Key,
     removed: bool,
@@ -76,6 +76,17 @@ impl Pins {
         Ok(Pin { pins: self.clone(), keys })
     }
 
+    /// Pins those of `segments` that are not gone.
+    pub fn pin_what_is_left(&self, segments: impl IntoIterator<Item = (u32, SegmentId)>) -> Pin {
+        let mut state = self.state();
+        let keys: Vec<Key> = segments.into_iter().filter(|key| !state.gone.contains(key)).collect();
+        for key in &keys {
+            *state.pinned.entry(*key).or_default() += 1;
+        }
+        drop(state);
+        Pin { pins: self.clone(), keys }
+    }
+
     /// How many segments are pinned.
     pub fn pinned(&self) -> usize {
         self.state().pinned.len()
@@ -91,7 +102,7 @@ impl Pins {
     }
 
     /// Takes a segment away from queries to come. None: one that runs has pinned it.
-    pub(super) fn claim(&self, thread: u32, id: SegmentId) -> Option<Claim> {
+    pub(crate) fn claim(&self, thread: u32, id: SegmentId) -> Option<Claim> {
         let key = (thread, id);
         let mut state = self.state();
         if state.pinned.contains_key(&key) {
@@ -125,7 +136,7 @@ impl Drop for Pin {
 }
 
 impl Claim {
-    pub(super) fn removed(mut self) {
+    pub(crate) fn removed(mut self) {
         self.removed = true;
     }
 }
