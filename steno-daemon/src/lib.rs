@@ -8,3 +8,4 @@ pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod retention;
+pub mod sensor;

@@ -101,7 +101,7 @@ impl CaptureSettings {
     }
 
     /// Makes the directories that are missing, for the account alone that the capture process will write as.
-    pub(super) fn make_directories(&self) -> Result<(), CaptureError> {
+    pub(crate) fn make_directories(&self) -> Result<(), CaptureError> {
         let account = Account::of_capture(&self.flags);
         for path in self.threads.iter().flat_map(|t| [&t.packets, &t.index]) {
             let failed = |source| CaptureError::Directory { path: path.clone(), source };
