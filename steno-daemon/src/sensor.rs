@@ -8,7 +8,11 @@
 //!                            └───────removals───────────┘
 //! ```
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use steno_core::{Clock, TimestampNs};
 use steno_index::Index;
@@ -34,12 +38,12 @@ pub struct SensorSettings {
     pub threads: Vec<ThreadRetention>,
 }
 
-/// A running sensor.
+/// A running sensor. Its parts are dropped in order: who tells goes before who listens.
 pub struct Sensor {
     view: SensorView,
+    to_start: Vec<CaptureSettings>,
     captures: Vec<Capture>,
-    // In the order in which they are to be dropped: who tells goes before who listens.
-    _watch: SegmentWatch,
+    watch: SegmentWatch,
     _retention: Retention,
 }
 
@@ -47,18 +51,19 @@ pub struct Sensor {
 #[derive(Clone)]
 pub struct SensorView {
     store: LiveStore,
-    captures: Arc<[CaptureWatcher]>,
+    /// Empty until capture is started.
+    captures: Arc<OnceLock<Vec<CaptureWatcher>>>,
     retention: RetentionWatcher,
     clock: Arc<dyn Clock>,
 }
 
 impl Sensor {
-    /// Starts everything: bounds are kept, the store is listed and the capture processes are being started when this
-    /// returns. `metrics` show the sensor from then on.
+    /// Starts everything but capture: directories are there, bounds are kept and the store is listed when this returns.
+    /// `metrics` show the sensor from then on.
     ///
     /// # Errors
-    /// [`CaptureError`], where a directory cannot be used or another daemon uses it. Nothing is running then.
-    pub fn start(settings: SensorSettings, clock: Arc<dyn Clock>, metrics: &Metrics) -> Result<Self, CaptureError> {
+    /// [`CaptureError`], where a directory cannot be used. Nothing is running then.
+    pub fn open(settings: SensorSettings, clock: Arc<dyn Clock>, metrics: &Metrics) -> Result<Self, CaptureError> {
         for capture in &settings.captures {
             capture.make_directories()?;
         }
@@ -77,14 +82,29 @@ impl Sensor {
             tell_retention(event);
             tell_store(event);
         })?;
-        let start = |capture: CaptureSettings| Capture::start(capture, Arc::clone(&clock), watch.on_sealed());
-        // One that fails ends the others: they are dropped.
-        let captures = settings.captures.into_iter().map(start).collect::<Result<Vec<_>, _>>()?;
-        let watchers = captures.iter().map(Capture::watcher).collect();
-        let view = SensorView { store, captures: watchers, retention: retention.watcher(), clock };
+        let view = SensorView { store, captures: Arc::default(), retention: retention.watcher(), clock };
         let seen = view.clone();
         metrics.on_encode(move |metrics| seen.show(metrics));
-        Ok(Self { view, captures, _watch: watch, _retention: retention })
+        Ok(Self { view, to_start: settings.captures, captures: Vec::new(), watch, _retention: retention })
+    }
+
+    /// Starts the capture processes, the first time that it is called.
+    ///
+    /// # Errors
+    /// [`CaptureError`], where another daemon uses a directory. No capture process is running then.
+    pub fn start_capture(&mut self) -> Result<(), CaptureError> {
+        for capture in std::mem::take(&mut self.to_start) {
+            match Capture::start(capture, Arc::clone(&self.view.clock), self.watch.on_sealed()) {
+                Ok(capture) => self.captures.push(capture),
+                Err(e) => {
+                    self.to_start.clear();
+                    self.captures.clear();
+                    return Err(e);
+                }
+            }
+        }
+        let _ = self.view.captures.set(self.captures.iter().map(Capture::watcher).collect());
+        Ok(())
     }
 
     /// What those who answer see.
@@ -114,7 +134,7 @@ impl SensorView {
 
     /// The capture processes.
     pub fn captures(&self) -> Vec<CaptureStatus> {
-        self.captures.iter().map(CaptureWatcher::status).collect()
+        self.captures.get().into_iter().flatten().map(CaptureWatcher::status).collect()
     }
 
     /// The disks, by thread.
@@ -124,7 +144,8 @@ impl SensorView {
 
     /// Whether every capture process captures.
     pub fn is_capturing(&self) -> bool {
-        !self.captures.is_empty() && self.captures().iter().all(|c| c.state.is_running())
+        let captures = self.captures();
+        !captures.is_empty() && captures.iter().all(|c| c.state.is_running())
     }
 
     /// When this daemon saw capture down within `span`, by configured thread, for receipts. An outage that lasts ends now.

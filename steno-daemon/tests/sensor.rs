@@ -71,8 +71,10 @@ fn segments_are_seen_counted_and_kept_within_bounds_through_a_crash() {
         threads: vec![ThreadRetention { directories: directories.clone(), bounds }],
     };
     let metrics = Metrics::new();
-    let sensor = Sensor::start(settings, Arc::new(SystemClock), &metrics).unwrap();
+    let mut sensor = Sensor::open(settings, Arc::new(SystemClock), &metrics).unwrap();
     let view = sensor.view();
+    assert!(!view.is_capturing() && view.captures().is_empty());
+    sensor.start_capture().unwrap();
     until("it captures", || view.is_capturing());
 
     until("ten segments were removed", || {
@@ -127,7 +129,7 @@ fn a_directory_that_cannot_be_made_starts_nothing() {
         capture
     };
     let settings = SensorSettings { captures: vec![capture("good"), capture("file/packets")], threads: Vec::new() };
-    let error = Sensor::start(settings, Arc::new(SystemClock), &Metrics::new()).err().unwrap().to_string();
+    let error = Sensor::open(settings, Arc::new(SystemClock), &Metrics::new()).err().unwrap().to_string();
     assert!(error.contains("file/packets"), "{error}");
     assert!(!root.path().join("ran").exists());
 }
