@@ -149,3 +149,54 @@ impl<T> Drop for Parts<T> {
         self.cancel.cancel();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt;
+
+    use super::*;
+
+    fn parts() -> (mpsc::Sender<u32>, oneshot::Sender<Last<u32>>, Cancel, Parts<u32>) {
+        let (items, taken) = mpsc::channel(2);
+        let (last, ending) = oneshot::channel();
+        let (cancel, delivered) = (Cancel::default(), Delivered::default());
+        delivered.set(3, 4);
+        let parts = Parts::new(taken, ending, cancel.clone(), delivered, Instant::now());
+        (items, last, cancel, parts)
+    }
+
+    #[tokio::test]
+    async fn progress_comes_each_second_while_nothing_else_does() {
+        let (items, last, _, mut parts) = parts();
+        for at_least_ms in [1_000, 2_000] {
+            let Some(Part::Progress(progress)) = parts.next().await else { panic!("no progress") };
+            assert_eq!((progress.packets, progress.bytes), (3, 4));
+            assert!(progress.elapsed_ms >= at_least_ms, "{progress:?}");
+        }
+        items.send(7).await.unwrap();
+        assert_eq!(parts.next().await, Some(Part::Item(7)));
+        let ending = Ending { receipt: Some(v1::Receipt::default()), failed: None };
+        last.send(Last { rest: Some(8), ending: ending.clone() }).unwrap();
+        drop(items);
+        assert_eq!(parts.next().await, Some(Part::Item(8)), "what was not taken in time comes before the end");
+        assert_eq!(parts.next().await, Some(Part::End(Box::new(ending))));
+        assert_eq!(parts.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_ends_without_a_word_is_an_error() {
+        let (items, last, _, mut parts) = parts();
+        drop((last, items));
+        let Some(Part::End(ending)) = parts.next().await else { panic!("no end") };
+        assert!(ending.receipt.is_none() && matches!(ending.failed, Some(Failed::Internal(_))), "{ending:?}");
+        assert_eq!(parts.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_parts_cancels_the_query() {
+        let (_items, _last, cancel, parts) = parts();
+        assert!(!cancel.is_cancelled());
+        drop(parts);
+        assert!(cancel.is_cancelled());
+    }
+}
