@@ -113,7 +113,7 @@ impl<T> Worker<T> {
                 permit = items.reserve() => match permit {
                     Ok(permit) => {
                         permit.send(item);
-                        return Ok(());
+                        Ok(())
                     }
                     Err(_) => Err((Cut::Gone, None)),
                 },
