@@ -138,6 +138,8 @@ async fn a_sensor_that_stops_says_so() {
     let status = served.client.query(request("udp")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(served.answers.queries().running, 1, "those that run go on");
+    // Until its thread waits for the client, with a chunk that the channel has no room for.
+    sleep(Duration::from_millis(300)).await;
     served.answers.stop();
     served.idle().await;
     let taken = take(&mut running).await;
