@@ -51,14 +51,8 @@ impl ClientTls {
 /// A file cannot be read or does not hold what it must, or the key is another certificate's.
 pub fn client_tls(dir: &CertDir) -> Result<ClientTls, CertError> {
     let pair = Pair::read(&dir.client_cert(), &dir.client_key())?;
-    let roots = certificates(&dir.ca_cert())?;
-    let mut store = RootCertStore::empty();
-    for root in &roots {
-        store.add(root.clone()).map_err(|e| content(&dir.ca_cert(), "certificate of a CA", &e))?;
-    }
-    let by_common_name = Arc::new(AtomicBool::new(false));
-    let issuers = Issuers::new(roots, provider().signature_verification_algorithms);
-    let verifier = Verifier { roots: store, issuers, by_common_name: Arc::clone(&by_common_name) };
+    let verifier = Verifier::read(dir)?;
+    let by_common_name = Arc::clone(&verifier.by_common_name);
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(rustls::ALL_VERSIONS)?
         .dangerous()
@@ -78,6 +72,18 @@ struct Verifier {
 }
 
 impl Verifier {
+    /// Trusts the CA of `dir`.
+    fn read(dir: &CertDir) -> Result<Self, CertError> {
+        let path = dir.ca_cert();
+        let trusted = certificates(&path)?;
+        let mut roots = RootCertStore::empty();
+        for root in &trusted {
+            roots.add(root.clone()).map_err(|e| content(&path, "certificate of a CA", &e))?;
+        }
+        let issuers = Issuers::new(trusted, provider().signature_verification_algorithms);
+        Ok(Self { roots, issuers, by_common_name: Arc::default() })
+    }
+
     /// Whether a certificate without names of hosts is that of `name` by its common name.
     fn verify_common_name(&self, leaf: &Leaf, name: &ServerName<'_>) -> Result<(), Error> {
         let common = leaf.common_name();
@@ -155,11 +161,5 @@ impl ServerCertVerifier for Verifier {
 /// What [`client_tls`] decides with, for a test that builds a configuration of its own.
 #[cfg(test)]
 pub(super) fn tests_verifier(dir: &CertDir) -> Arc<dyn ServerCertVerifier> {
-    let roots = certificates(&dir.ca_cert()).unwrap();
-    let mut store = RootCertStore::empty();
-    for root in &roots {
-        store.add(root.clone()).unwrap();
-    }
-    let issuers = Issuers::new(roots, provider().signature_verification_algorithms);
-    Arc::new(Verifier { roots: store, issuers, by_common_name: Arc::default() })
+    Arc::new(Verifier::read(dir).unwrap())
 }

@@ -68,7 +68,8 @@ fn a_client_s_certificate_must_hold() {
     let end = shake(without_certificate(&dir), Arc::clone(&server), "127.0.0.1");
     assert_eq!(refusal(end), "peer sent no certificates");
 
-    let cases: [(&str, Box<dyn Fn(&mut CertificateParams)>); 3] = [
+    type Alter = Box<dyn Fn(&mut CertificateParams)>;
+    let cases: [(&str, Alter); 3] = [
         ("certificate expired", Box::new(|p| p.not_after = OffsetDateTime::now_utc() - Duration::HOUR)),
         ("certificate not valid yet", Box::new(|p| p.not_before = OffsetDateTime::now_utc() + Duration::HOUR)),
         (
@@ -92,7 +93,7 @@ fn another_ca_s_client_is_refused() {
     let (_root, dir) = made();
     let (_other_root, other) = made();
     // It trusts the sensor, but was signed by another.
-    fs::copy(dir.ca_cert(), other.ca_cert()).unwrap();
+    let _bytes = fs::copy(dir.ca_cert(), other.ca_cert()).unwrap();
     assert!(refusal(shake(client(&other), server(&dir), "127.0.0.1")).contains("UnknownIssuer"));
     // Signed by itself, under the CA's name.
     let key = KeyPair::generate().unwrap();
@@ -108,8 +109,8 @@ fn another_ca_s_client_is_refused() {
 #[test]
 fn the_sensor_s_own_certificate_is_no_client_s() {
     let (_root, dir) = made();
-    fs::copy(dir.server_cert(), dir.client_cert()).unwrap();
-    fs::copy(dir.server_key(), dir.client_key()).unwrap();
+    let _bytes = fs::copy(dir.server_cert(), dir.client_cert()).unwrap();
+    let _bytes = fs::copy(dir.server_key(), dir.client_key()).unwrap();
     let reason = refusal(shake(client(&dir), server(&dir), "127.0.0.1"));
     assert!(reason.contains("InvalidPurpose"), "{reason}");
 }

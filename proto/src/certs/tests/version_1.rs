@@ -151,7 +151,7 @@ fn a_client_of_version_1_must_hold() {
         assert!(matches!(&end, End::ServerRefused(why) if why.contains(expected)), "{expected}: {end:?}");
     }
     write_client(&other, 1);
-    fs::copy(dir.ca_cert(), other.ca_cert()).unwrap();
+    let _bytes = fs::copy(dir.ca_cert(), other.ca_cert()).unwrap();
     let end = shake(client(&other), server, "127.0.0.1");
     assert!(matches!(&end, End::ServerRefused(why) if why.contains("UnknownIssuer")), "{end:?}");
 }
@@ -177,8 +177,8 @@ fn a_client_of_version_1_must_have_its_key() {
 fn a_sensor_of_version_1_is_not_its_own_client() {
     let (_root, dir) = made();
     put_server(&dir, &Wanted { common_name: "127.0.0.1", ..Wanted::default() });
-    fs::copy(dir.server_cert(), dir.client_cert()).unwrap();
-    fs::copy(dir.server_key(), dir.client_key()).unwrap();
+    let _bytes = fs::copy(dir.server_cert(), dir.client_cert()).unwrap();
+    let _bytes = fs::copy(dir.server_key(), dir.client_key()).unwrap();
     let end = shake(client(&dir), server(&dir), "127.0.0.1");
     assert!(matches!(&end, End::ServerRefused(why) if why.contains("InvalidPurpose")), "{end:?}");
 }
