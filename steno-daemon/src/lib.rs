@@ -5,8 +5,10 @@
 pub mod answer;
 pub mod capture;
 pub mod catalogue;
+pub mod config;
 pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod retention;
 pub mod sensor;
+pub mod serve;
