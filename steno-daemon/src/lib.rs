@@ -10,5 +10,6 @@ pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod retention;
+pub mod run;
 pub mod sensor;
 pub mod serve;

@@ -1,3 +1,8 @@
-//! `stenographer`.
+//! `stenographer`: the daemon of a sensor (`steno_daemon`).
+#![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    steno_daemon::run::run()
+}
