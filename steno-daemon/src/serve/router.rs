@@ -21,9 +21,15 @@ use crate::{
 /// The port that serves everything.
 pub(super) fn everything(services: Services, health: &Health, metrics: Metrics) -> Result<Router, ServeError> {
     let reflection = || {
+        // Each version would describe itself alone.
         tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(steno_proto::FILE_DESCRIPTOR_SET)
+            .include_reflection_service(false)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(steno_proto::FILE_DESCRIPTOR_SET)
+            // What the details of a status are made of.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let grpc = Routes::new(services.sensor.max_decoding_message_size(MESSAGE_BYTES))
         .add_service(services.legacy.max_decoding_message_size(MESSAGE_BYTES))

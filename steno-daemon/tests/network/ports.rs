@@ -28,8 +28,13 @@ async fn http(running: &Running, request: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn reflection_lists_and_describes_the_services_in_both_versions() {
     let running = start(Wanted::default()).await;
-    let services =
-        ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "steno.Stenographer", "steno.v1.Sensor"];
+    let services = [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "steno.Stenographer",
+        "steno.v1.Sensor",
+    ];
     let mut client = v1::server_reflection_client::ServerReflectionClient::new(running.channel().await);
     let ask = v1::ServerReflectionRequest {
         message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(String::new())),
@@ -40,24 +45,24 @@ async fn reflection_lists_and_describes_the_services_in_both_versions() {
     let v1::server_reflection_response::MessageResponse::ListServicesResponse(list) = answer else {
         panic!("no list: {answer:?}")
     };
-    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
-    for service in services {
-        assert!(names.iter().any(|name| name == service), "{service} in {names:?}");
-    }
+    let mut names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    names.sort();
+    assert_eq!(names, services);
 
     let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(running.channel().await);
-    let ask = v1alpha::ServerReflectionRequest {
-        message_request: Some(v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
-            "steno.v1.QueryRequest".into(),
-        )),
+    let symbols = ["steno.v1.QueryRequest", "steno.PcapRequest", "google.rpc.BadRequest", "grpc.health.v1.Health"];
+    let asks = symbols.map(|symbol| v1alpha::ServerReflectionRequest {
+        message_request: Some(v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(symbol.into())),
         ..Default::default()
-    };
-    let mut answers = client.server_reflection_info(tokio_stream::iter([ask])).await.unwrap().into_inner();
-    let answer = within("the file", answers.message()).await.unwrap().unwrap().message_response.unwrap();
-    let v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(file) = answer else {
-        panic!("no file: {answer:?}")
-    };
-    assert!(!file.file_descriptor_proto.is_empty());
+    });
+    let mut answers = client.server_reflection_info(tokio_stream::iter(asks)).await.unwrap().into_inner();
+    for symbol in symbols {
+        let answer = within("the file", answers.message()).await.unwrap().unwrap().message_response.unwrap();
+        let v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(file) = answer else {
+            panic!("no file for {symbol}: {answer:?}")
+        };
+        assert!(!file.file_descriptor_proto.is_empty());
+    }
     let _took = running.stop().await;
 }
 

@@ -247,14 +247,30 @@ fn revoking(dir: &CertDir, serials: &[u64]) -> String {
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
+/// Who called, and when: ports are used again.
+pub(crate) struct Caller {
+    address: SocketAddr,
+    since: usize,
+}
+
 impl Log {
-    /// The reason for which the client that called from `address` was refused, once it is there.
-    pub(crate) async fn refusal(&self, address: SocketAddr) -> String {
-        let wanted = format!("refused {address}: ");
+    /// Calls `address`. What is said of the call comes after what was said before it.
+    pub(crate) async fn call(&self, address: SocketAddr) -> (TcpStream, Caller) {
+        let since = self.0.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        (tcp, Caller { address, since })
+    }
+
+    /// The reason for which a client was refused, once it is there.
+    pub(crate) async fn refusal(&self, caller: &Caller) -> String {
+        let wanted = format!("refused {}: ", caller.address);
         let look = async {
             loop {
-                let text = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let text = String::from_utf8_lossy(&text).into_owned();
+                let text = {
+                    let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                    String::from_utf8_lossy(&all[caller.since..]).into_owned()
+                };
                 if let Some((_, reason)) = text.lines().find_map(|line| line.split_once(&wanted)) {
                     return reason.split(" peer=").next().unwrap_or_default().to_owned();
                 }
