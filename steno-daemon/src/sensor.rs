@@ -62,8 +62,12 @@ impl Sensor {
     /// `metrics` show the sensor from then on.
     ///
     /// # Errors
-    /// [`CaptureError`], where a directory cannot be used. Nothing is running then.
+    /// [`CaptureError`], where a directory cannot be used, or another daemon uses it. Nothing was started or removed then.
     pub fn open(settings: SensorSettings, clock: Arc<dyn Clock>, metrics: &Metrics) -> Result<Self, CaptureError> {
+        for capture in &settings.captures {
+            // First of all: its segments are not this daemon's to remove.
+            capture.refuse_in_use()?;
+        }
         for capture in &settings.captures {
             capture.make_directories()?;
         }
@@ -91,7 +95,7 @@ impl Sensor {
     /// Starts the capture processes, the first time that it is called.
     ///
     /// # Errors
-    /// [`CaptureError`], where another daemon uses a directory. No capture process is running then.
+    /// [`CaptureError`], where another daemon has begun to use a directory. No capture process is running then.
     pub fn start_capture(&mut self) -> Result<(), CaptureError> {
         for capture in std::mem::take(&mut self.to_start) {
             match Capture::start(capture, Arc::clone(&self.view.clock), self.watch.on_sealed()) {

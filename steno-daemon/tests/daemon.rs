@@ -1,6 +1,6 @@
 //! `stenographer` from its start to its end, as a service manager sees it: a shell script stands in for stenotype.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::{
     fs,

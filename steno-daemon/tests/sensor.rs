@@ -116,6 +116,36 @@ fn segments_are_seen_counted_and_kept_within_bounds_through_a_crash() {
 }
 
 #[test]
+fn what_another_daemon_keeps_is_not_touched() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("script"), "echo 'ready 1' >&0; exec sleep 60").unwrap();
+    let directories =
+        ThreadDirectories { thread: 0, packets: root.path().join("packets"), index: root.path().join("index") };
+    let settings = |bounds: Bounds| {
+        let mut capture =
+            CaptureSettings::new("/bin/sh".into(), Source::Interface("x".into()), vec![directories.clone()]);
+        capture.flags =
+            vec![root.path().join("script").display().to_string(), "--uid=root".to_owned(), "--gid=root".to_owned()];
+        capture.run_base = root.path().to_owned();
+        SensorSettings {
+            captures: vec![capture],
+            threads: vec![ThreadRetention { directories: directories.clone(), bounds }],
+        }
+    };
+    let clock = Arc::new(SystemClock);
+    let mut first = Sensor::open(settings(Bounds::default()), Arc::clone(&clock) as _, &Metrics::new()).unwrap();
+    first.start_capture().unwrap();
+    for directory in [&directories.packets, &directories.index] {
+        fs::write(directory.join("1795395475661823"), "x").unwrap();
+    }
+    let nothing_may_stay = Bounds { max_files: Some(0), ..Bounds::default() };
+    let error = Sensor::open(settings(nothing_may_stay), clock, &Metrics::new()).err().unwrap().to_string();
+    assert!(error.starts_with("another stenographer that is still running captures into"), "{error}");
+    assert!(directories.packets.join("1795395475661823").exists());
+    first.stop();
+}
+
+#[test]
 fn a_directory_that_cannot_be_made_starts_nothing() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("file"), "").unwrap();

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{BackoffPolicy, account::Account};
+use super::{BackoffPolicy, account::Account, directory::RunDirectory};
 
 /// Where one capture thread puts its segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +98,12 @@ impl CaptureSettings {
         });
         arguments.push(flag("--dir=", &directory));
         arguments
+    }
+
+    /// Refuses directories that another daemon uses.
+    pub(crate) fn refuse_in_use(&self) -> Result<(), CaptureError> {
+        // What is found is left to `Capture::start`: dropped here, it is found again.
+        RunDirectory::left_behind(&self.run_base, &self.threads).map(drop)
     }
 
     /// Makes the directories that are missing, for the account alone that the capture process will write as.

@@ -1,6 +1,13 @@
 //! Start, life and end, in their order.
 
-use std::{net::TcpListener, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::{self, Write},
+    net::TcpListener,
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -170,7 +177,8 @@ async fn serve(started: Started) -> anyhow::Result<()> {
     signals::reload_on_hangup(server.certificates()).context("failed to listen for signals")?;
     notify::ready(&answering);
     if let Some(invitation) = invitation {
-        println!("{invitation}");
+        // Nobody need listen.
+        let _ = writeln!(io::stdout(), "{invitation}");
     }
     let stopping = orders.stop.clone();
     let stop = async move {
