@@ -139,7 +139,7 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_state_of_a_client_and_its_outcome() {
     let tuning = Tuning { handshake_within: Duration::from_secs(2), ..Tuning::default() };
-    let running = start(Wanted { tuning, crl: true, rpc: false }).await;
+    let running = start(Wanted { tuning, crl: true, ..Wanted::default() }).await;
     let (address, clients, mut outcomes) = (running.address, Clients { running: &running }, Table::new());
     let mut expected = Table::new();
     for (state, client, reason) in clients.all() {

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, Write},
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
@@ -14,7 +14,11 @@ use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use steno_core::SystemClock;
+use steno_core::{
+    BLOCK_BYTES, SystemClock, TimestampNs,
+    block::{Block, BlockWriter, Push},
+    testkit::FrameBuilder,
+};
 use steno_daemon::{
     capture::ThreadDirectories,
     config::{Config, Limits, RpcConfig, ThreadConfig},
@@ -59,7 +63,12 @@ pub(crate) struct Wanted {
     pub(crate) crl: bool,
     /// A second port, with a CA of its own in `rpc/`.
     pub(crate) rpc: bool,
+    /// A segment with [`PACKETS`] packets of port 53.
+    pub(crate) packets: bool,
 }
+
+/// Packets of a segment that a test has made.
+pub(crate) const PACKETS: u32 = 1_000;
 
 pub(crate) async fn start(wanted: Wanted) -> Running {
     let _said = log();
@@ -87,6 +96,9 @@ pub(crate) async fn start(wanted: Wanted) -> Running {
     }
     let (metrics, clock) = (Metrics::new(), Arc::new(SystemClock));
     let sensor = sensor(&config, &metrics);
+    if wanted.packets {
+        fill(&config.threads[0]);
+    }
     let server = Server::bind(&config, sensor.view(), metrics.clone(), clock, wanted.tuning).await.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let (address, rpc_address) = (server.address(), server.rpc_address());
@@ -146,7 +158,33 @@ pub(crate) fn sensor(config: &Config, metrics: &Metrics) -> Sensor {
     Sensor::open(SensorSettings { captures: Vec::new(), threads }, Arc::new(SystemClock), metrics).unwrap()
 }
 
+/// When the first packet was captured, and what the segment is called after.
+const EPOCH_S: u32 = 1_700_000_000;
+
+/// Publishes a segment.
+fn fill(thread: &ThreadConfig) {
+    let (mut log, mut writer) = (steno_index::Log::new(), BlockWriter::new(BLOCK_BYTES));
+    for i in 0..PACKETS {
+        let time = TimestampNs::from_parts(EPOCH_S, i);
+        let frame = FrameBuilder::ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(40_000, 53).build();
+        assert_ne!(writer.push(time, u32::try_from(frame.len()).unwrap(), &frame).unwrap(), Push::Full);
+    }
+    let block = writer.finish(1);
+    steno_index::note_block(&mut log, 0, &Block::parse(block).unwrap(), None).unwrap();
+    let name = format!("{EPOCH_S}000000");
+    fs::write(thread.packets_directory.join(&name), block).unwrap();
+    let mut index = Vec::new();
+    let facts = steno_index::Facts { block_bytes: BLOCK_BYTES, ..steno_index::Facts::default() };
+    let _summary = steno_index::seal(&log, &facts, &mut index).unwrap();
+    fs::write(thread.index_directory.join(&name), index).unwrap();
+}
+
 impl Running {
+    /// The packet file of the segment that was asked for.
+    pub(crate) fn packet_file(&self) -> PathBuf {
+        self.root.path().join(format!("PKT0/{EPOCH_S}000000"))
+    }
+
     /// Tells it to stop, and waits until it has.
     pub(crate) async fn stop(mut self) -> Duration {
         let began = Instant::now();
