@@ -12,7 +12,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("steno-index", &["steno-core"]),
     ("steno-capture", &["steno-core", "steno-index"]),
     ("steno-query", &["steno-core", "steno-index"]),
-    ("steno-cli", &["steno-core", "steno-index", "steno-query"]),
+    ("steno-proto", &[]),
+    ("steno-daemon", &["steno-core", "steno-index", "steno-proto", "steno-query"]),
+    ("steno-cli", &["steno-core", "steno-index", "steno-proto", "steno-query"]),
     ("steno-benches", &[]),
     ("xtask", &[]),
 ];

@@ -1,0 +1,54 @@
+//! The names of the files in a directory of certificates.
+
+use std::path::{Path, PathBuf};
+
+/// A directory of certificates, with the file names of stenographer 1.0.1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertDir(PathBuf);
+
+impl CertDir {
+    /// The directory at `path`, which need not be there.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The certificate of the CA: whom both sides trust.
+    pub fn ca_cert(&self) -> PathBuf {
+        self.0.join("ca_cert.pem")
+    }
+
+    /// Its key. Only the making of certificates needs it; it may be kept elsewhere.
+    pub fn ca_key(&self) -> PathBuf {
+        self.0.join("ca_key.pem")
+    }
+
+    /// The certificate that the sensor shows.
+    pub fn server_cert(&self) -> PathBuf {
+        self.0.join("server_cert.pem")
+    }
+
+    /// Its key.
+    pub fn server_key(&self) -> PathBuf {
+        self.0.join("server_key.pem")
+    }
+
+    /// The certificate that a client shows.
+    pub fn client_cert(&self) -> PathBuf {
+        self.0.join("client_cert.pem")
+    }
+
+    /// Its key. Who can read it may query the sensor.
+    pub fn client_key(&self) -> PathBuf {
+        self.0.join("client_key.pem")
+    }
+
+    /// What [`Self::issue_client`] makes for the client `name`: a directory of certificates to hand out.
+    pub fn client_dir(&self, name: &str) -> Self {
+        Self(self.0.join("clients").join(name))
+    }
+}

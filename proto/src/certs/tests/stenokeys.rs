@@ -1,0 +1,44 @@
+//! What Debian's `stenokeys` makes: keys of RSA with 4096 bits, and certificates of version 1.
+
+use std::process::Command;
+
+use steno_core::testkit::need;
+
+use super::*;
+
+/// The directory that `stenokeys` made for 127.0.0.1; none where it is not installed, or this is not root.
+fn debian() -> Option<(TempDir, CertDir)> {
+    let installed = Command::new("stenokeys").output().is_ok();
+    if !need(installed, "stenokeys (Debian package stenographer-client)") {
+        return None;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let dir = CertDir::new(root.path().join("certs"));
+    let config = root.path().join("config");
+    fs::write(&config, format!(r#"{{"Host": "127.0.0.1", "CertPath": "{}"}}"#, dir.path().display())).unwrap();
+    let output = Command::new("stenokeys").args(["root", "root"]).env("STENOGRAPHER_CONFIG", config).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    need(output.status.success(), &format!("a stenokeys that works as this user: {said}")).then_some((root, dir))
+}
+
+#[test]
+fn a_sensor_and_its_client_with_the_certificates_of_stenokeys() {
+    let Some((_root, dir)) = debian() else { return };
+    let tls = client_tls(&dir).unwrap();
+    assert_eq!(shake(tls.config.clone(), server(&dir), "127.0.0.1"), End::Agreed(Some(b"h2".to_vec())));
+    assert!(tls.matched_by_common_name());
+    assert_eq!(tls.leaf.common_name(), "127.0.0.1_client");
+    assert!(matches!(shake(tls.config, server(&dir), "127.0.0.2"), End::ClientRefused(_)));
+
+    // Another client, and another sensor's certificate, of the same CA.
+    assert_eq!(dir.init(&["127.0.0.1"]).unwrap(), Vec::<std::path::PathBuf>::new());
+    let alice = dir.issue_client("alice").unwrap();
+    assert!(matches!(shake(client(&alice), server(&dir), "127.0.0.1"), End::Agreed(_)));
+    for file in [dir.server_cert(), dir.server_key()] {
+        fs::remove_file(file).unwrap();
+    }
+    assert_eq!(dir.init(&["127.0.0.1"]).unwrap(), [dir.server_cert()]);
+    let tls = client_tls(&dir).unwrap();
+    assert!(matches!(shake(tls.config.clone(), server(&dir), "127.0.0.1"), End::Agreed(_)));
+    assert!(!tls.matched_by_common_name());
+}

@@ -1,0 +1,367 @@
+//! Where questions are asked, whatever the transport: each is admitted, given its bounds, run on a thread of its own over
+//! the store as it is now, and its answer is a stream of parts.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use steno_core::{Clock, pcap::Format};
+use steno_proto::v1::{self, Truncation};
+use steno_query::{Cancel, Options, Query, QueryErrors};
+use tokio::task::spawn_blocking;
+
+use super::{
+    Bounds, Parts, Refused, convert,
+    limits::{Gate, Ticket},
+    segments,
+    worker::{self, SensorBounds, Worker},
+};
+use crate::{
+    metrics::{Method, Metrics, Outcome},
+    retention::Pin,
+    sensor::SensorView,
+};
+
+/// Flows of a batch.
+const BATCH_FLOWS: usize = 256;
+
+/// Where questions are asked. Clones are the same one.
+#[derive(Clone)]
+pub struct Answers(Arc<Inner>);
+
+struct Inner {
+    view: SensorView,
+    bounds: Bounds,
+    gate: Gate,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    counts: Arc<Counts>,
+}
+
+/// A question.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// By what way it came.
+    pub method: Method,
+    /// The query.
+    pub query: Query,
+    /// The format of the capture file.
+    pub format: Format,
+    /// End after so many packets.
+    pub max_packets: Option<u64>,
+    /// End after so many bytes, counted as 1.0.1 does.
+    pub max_bytes: Option<u64>,
+    /// End after so long.
+    pub deadline: Option<Duration>,
+}
+
+impl Ask {
+    /// Everything that matches `query`.
+    pub fn new(method: Method, query: Query) -> Self {
+        Self { method, query, format: Format::default(), max_packets: None, max_bytes: None, deadline: None }
+    }
+}
+
+/// Why an answer must not be taken for a whole one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failed {
+    /// The sensor's own deadline passed.
+    #[error("the sensor gives a query no more time than this one has had; the answer lacks what comes later")]
+    Deadline,
+    /// The sensor's own bound of bytes was reached.
+    #[error("the sensor gives no answer more bytes than this one has; it lacks what comes later")]
+    Bytes,
+    /// More matches than fit the memory.
+    #[error("more matches than fit the memory that a query may use; ask for less at once")]
+    Memory,
+    /// The sensor is stopping.
+    #[error("the sensor is stopping; the answer lacks what comes later")]
+    Stopping,
+    /// The client took nothing for too long.
+    #[error("nothing was taken of the answer for too long; it lacks what comes later")]
+    Stalled,
+    /// Files that may hold matches could not be read.
+    #[error("files that may hold matches could not be read: {0}")]
+    DataLoss(String),
+    /// Something that should not be.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Failed {
+    pub(super) fn internal(why: impl Into<String>) -> Self {
+        Self::Internal(why.into())
+    }
+
+    /// What `receipt` tells of that the client did not ask for.
+    pub(super) fn of(receipt: &v1::Receipt, bounds: SensorBounds) -> Option<Self> {
+        match receipt.truncated_by() {
+            Truncation::Deadline if bounds.deadline => return Some(Self::Deadline),
+            Truncation::SensorLimitBytes => return Some(Self::Bytes),
+            Truncation::Memory => return Some(Self::Memory),
+            Truncation::Stopping => return Some(Self::Stopping),
+            Truncation::Stalled => return Some(Self::Stalled),
+            Truncation::Unfinished => return Some(Self::internal("the query did not come to its end")),
+            _ => {}
+        }
+        let mut lost = receipt.unreadable.iter().filter(|file| file.may_hold_matches);
+        let first = lost.next()?;
+        let more = match lost.count() {
+            0 => String::new(),
+            n => format!("; and {n} more, which the receipt names"),
+        };
+        Some(Self::DataLoss(format!("{}: {}{more}", first.file, first.reason)))
+    }
+}
+
+/// What was answered since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    finished: AtomicU64,
+    truncated: AtomicU64,
+    refused: AtomicU64,
+    packets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn sent(&self, packets: u64, bytes: u64) {
+        let _ = self.packets.fetch_add(packets, Ordering::Relaxed);
+        let _ = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn ended(&self, found_all: bool) {
+        let count = if found_all { &self.finished } else { &self.truncated };
+        let _ = count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Answers {
+    /// Answers from what `view` shows, within `bounds`. `clock` says what `now` means in a query.
+    pub fn new(view: SensorView, bounds: Bounds, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        let gate = Gate::new(&bounds);
+        Self(Arc::new(Inner { view, bounds, gate, clock, metrics, counts: Arc::default() }))
+    }
+
+    /// Reads a query. One that does not parse is counted as refused.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(&self, method: Method, text: &str) -> Result<Query, QueryErrors> {
+        let parsed = steno_query::parse(text, self.0.clock.now());
+        if parsed.is_err() {
+            self.refuse(method);
+        }
+        parsed
+    }
+
+    /// The packets that match, as chunks of a capture file. Must be called on a runtime, as all that is asked.
+    ///
+    /// # Errors
+    /// [`Refused`]: the query was not begun.
+    pub fn packets(&self, ask: Ask) -> Result<Parts<Bytes>, Refused> {
+        let inner = Arc::clone(&self.0);
+        self.start(ask, move |worker, ask| inner.find_packets(worker, ask))
+    }
+
+    /// The conversations that match.
+    ///
+    /// # Errors
+    /// [`Refused`]: the query was not begun.
+    pub fn flows(&self, ask: Ask) -> Result<Parts<v1::FlowBatch>, Refused> {
+        let inner = Arc::clone(&self.0);
+        self.start(ask, move |worker, ask| inner.find_flows(worker, ask))
+    }
+
+    /// How a query is understood and would be answered: one item, unless the end says that there is none.
+    ///
+    /// # Errors
+    /// [`Refused`]: the query was not begun.
+    pub fn explain(&self, ask: Ask) -> Result<Parts<v1::ExplainResponse>, Refused> {
+        let inner = Arc::clone(&self.0);
+        self.start(ask, move |worker, ask| inner.explain(worker, ask))
+    }
+
+    /// The segments that `wanted` asks for.
+    ///
+    /// # Errors
+    /// [`Refused`]: it was not begun.
+    pub fn segments(&self, wanted: v1::SegmentsRequest) -> Result<Parts<Vec<v1::Segment>>, Refused> {
+        let ticket = self.admit(Method::Segments)?;
+        let inner = Arc::clone(&self.0);
+        let meter = self.0.metrics.query(Method::Segments);
+        let work = move |worker: &mut Worker<Vec<v1::Segment>>| {
+            let _pin = inner.view.store().pin(segments::span(&wanted));
+            let cancelled = worker.ticket.cancel().clone();
+            let listed = segments::list(&inner.view, &wanted, &cancelled, &mut |batch| worker.hand_over(batch).is_ok());
+            let by = if listed { Truncation::Unspecified } else { Truncation::Cancelled };
+            let receipt = v1::Receipt { truncated_by: by.into(), complete: listed, ..v1::Receipt::default() };
+            (receipt, SensorBounds::default())
+        };
+        Ok(worker::start(ticket, meter, Arc::clone(&self.0.counts), self.0.bounds.stall, work))
+    }
+
+    /// What the sensor is.
+    pub fn view(&self) -> &SensorView {
+        &self.0.view
+    }
+
+    /// The time.
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.0.clock
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// The queries since the start.
+    pub fn queries(&self) -> v1::Queries {
+        let Counts { finished, truncated, refused, packets, bytes } = &*self.0.counts;
+        let [finished, truncated, refused, packets, bytes] =
+            [finished, truncated, refused, packets, bytes].map(|count| count.load(Ordering::Relaxed));
+        v1::Queries {
+            running: self.0.gate.running().into(),
+            most_running: self.0.gate.most_running().into(),
+            finished,
+            truncated,
+            refused,
+            packets,
+            bytes,
+        }
+    }
+
+    /// Admits no more queries: they are told that the sensor is stopping. Those that run go on.
+    pub fn close(&self) {
+        self.0.gate.close();
+    }
+
+    /// Admits no more queries, and ends those that run, with receipts that say so.
+    pub fn stop(&self) {
+        self.0.gate.stop();
+    }
+
+    /// Waits until no query runs. What was found may still be on its way to clients.
+    pub async fn idle(&self) {
+        self.0.gate.idle().await;
+    }
+
+    fn start<T: Send + Unpin + 'static>(
+        &self,
+        ask: Ask,
+        work: impl FnOnce(&mut Worker<T>, &Ask) -> (v1::Receipt, SensorBounds) + Send + 'static,
+    ) -> Result<Parts<T>, Refused> {
+        let ticket = self.admit(ask.method)?;
+        let meter = self.0.metrics.query(ask.method);
+        let (counts, stall) = (Arc::clone(&self.0.counts), self.0.bounds.stall);
+        Ok(worker::start(ticket, meter, counts, stall, move |worker| work(worker, &ask)))
+    }
+
+    fn admit(&self, method: Method) -> Result<Ticket, Refused> {
+        let admitted = self.0.gate.admit(Cancel::default());
+        if admitted.is_err() {
+            self.refuse(method);
+        }
+        admitted
+    }
+
+    /// Counts a request that is not carried out.
+    pub(super) fn refuse(&self, method: Method) {
+        let _ = self.0.counts.refused.fetch_add(1, Ordering::Relaxed);
+        self.0.metrics.query(method).finish(Outcome::Refused);
+    }
+
+    /// Has `work` done where it may block.
+    pub(super) async fn blocking<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, Failed> {
+        spawn_blocking(work).await.map_err(|e| Failed::internal(e.to_string()))
+    }
+}
+
+impl Inner {
+    fn find_packets(&self, worker: &mut Worker<Bytes>, ask: &Ask) -> (v1::Receipt, SensorBounds) {
+        let (options, bounds, _pin) = self.prepare(worker, ask);
+        let mut answer = self.view.store().store().answer(&ask.query, options);
+        let mut chunk = Vec::new();
+        while answer.next_chunk(&mut chunk) {
+            // The chunk goes to the client as it is; a copy would cost more than new memory.
+            if worker.hand_over(std::mem::take(&mut chunk).into()).is_err() {
+                break;
+            }
+            worker.count(|| {
+                let receipt = answer.receipt();
+                (receipt.packets, receipt.bytes)
+            });
+        }
+        (self.receipt(answer.receipt(), ask), bounds)
+    }
+
+    fn find_flows(&self, worker: &mut Worker<v1::FlowBatch>, ask: &Ask) -> (v1::Receipt, SensorBounds) {
+        let (options, bounds, _pin) = self.prepare(worker, ask);
+        let flows = self.view.store().store().flows(&ask.query, &options);
+        let mut receipt = self.receipt(flows.receipt().clone(), ask);
+        let (mut packets, mut bytes) = (0u64, 0u64);
+        let mut all = flows.iter();
+        while all.len() > 0 {
+            let batch: Vec<v1::Flow> = all.by_ref().take(BATCH_FLOWS).map(|flow| convert::flow(&flow)).collect();
+            for way in batch.iter().flat_map(|flow| [&flow.a_to_b, &flow.b_to_a]).flatten() {
+                packets += way.packets;
+                bytes = bytes.saturating_add(way.bytes);
+            }
+            if worker.hand_over(v1::FlowBatch { flows: batch }).is_err() && all.len() > 0 {
+                receipt.set_truncated_by(Truncation::Unfinished);
+                receipt.complete = false;
+                break;
+            }
+            worker.count(|| (packets, bytes));
+        }
+        (receipt.packets, receipt.bytes) = (packets, bytes);
+        (receipt, bounds)
+    }
+
+    fn explain(&self, worker: &mut Worker<v1::ExplainResponse>, ask: &Ask) -> (v1::Receipt, SensorBounds) {
+        let (options, bounds, _pin) = self.prepare(worker, ask);
+        let explained = self.view.store().store().explain(&ask.query, &options);
+        let receipt = self.receipt(explained.receipt.clone(), ask);
+        let _over = worker.hand_over(convert::explanation(&explained, receipt.clone()));
+        (receipt, bounds)
+    }
+
+    /// The options that `ask` comes to within the sensor's bounds, and a hold on what they may read.
+    fn prepare<T>(&self, worker: &Worker<T>, ask: &Ask) -> (Options, SensorBounds, Pin) {
+        let own = &self.bounds;
+        let bounds = SensorBounds {
+            bytes: own.most_bytes.is_some_and(|most| ask.max_bytes.is_none_or(|asked| most < asked)),
+            deadline: own.deadline.is_some_and(|most| ask.deadline.is_none_or(|asked| most < asked)),
+        };
+        let deadline = if bounds.deadline { own.deadline } else { ask.deadline };
+        let options = Options {
+            format: ask.format,
+            limit_packets: ask.max_packets,
+            limit_bytes: if bounds.bytes { own.most_bytes } else { ask.max_bytes },
+            memory_bytes: worker.ticket.memory_bytes(),
+            cancel: worker.ticket.cancel().clone(),
+            // One too far away to be said is none.
+            deadline: deadline.and_then(|deadline| worker.began.checked_add(deadline)),
+            ..Options::default()
+        };
+        let pin = self.view.store().pin(ask.query.expr.may_match_times().hull());
+        (options, bounds, pin)
+    }
+
+    /// The receipt as a message, with the gaps that the daemon itself has seen.
+    fn receipt(&self, mut receipt: steno_query::Receipt, ask: &Ask) -> v1::Receipt {
+        receipt.gaps.extend(self.view.gaps(ask.query.expr.may_match_times().hull()));
+        receipt.gaps.sort();
+        receipt.gaps.dedup();
+        convert::receipt(receipt)
+    }
+}

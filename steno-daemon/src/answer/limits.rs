@@ -1,0 +1,252 @@
+//! How many queries run at once, what memory each may use, and the end of all of them when the sensor stops.
+//!
+//! The memory of all queries is one budget. Half of it is for every query that may run at once, in equal shares; the other
+//! half is lent to those that do run, and a new one gets half of what is not lent yet. So one query alone has more than a
+//! quarter of the budget, none has less than its share, and however many come, the sum stays within the budget.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use steno_query::Cancel;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Bounds of what is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Queries that run at once; one more is turned away (`Limits.MaxConcurrentQueries`).
+    pub most_running: u32,
+    /// The most bytes of an answer, counted as 1.0.1 does (`Limits.MaxQueryBytes`); none: any number.
+    pub most_bytes: Option<u64>,
+    /// The most time that an answer may take (`Limits.QueryDeadline`); none: any.
+    pub deadline: Option<Duration>,
+    /// Bytes of memory that all queries together may use.
+    pub memory_bytes: u64,
+    /// How long a client may take nothing of what is there for it.
+    pub stall: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            most_running: 64,
+            most_bytes: None,
+            deadline: None,
+            memory_bytes: 256 << 20,
+            stall: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why a query is not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// As many run as may.
+    #[error("too many queries: {most_running} run already, which is the most; ask again when one has ended")]
+    TooMany {
+        /// The most that may run.
+        most_running: u32,
+    },
+    /// The sensor is stopping.
+    #[error("the sensor is stopping")]
+    Stopping,
+}
+
+/// Where queries are admitted. Clones are the same one.
+#[derive(Clone, Debug)]
+pub(super) struct Gate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    most_running: u32,
+    memory_bytes: u64,
+    state: Mutex<State>,
+    /// How many run.
+    running: watch::Sender<u32>,
+    stopped: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    next: u64,
+    /// Those that run: what ends them, and the memory that they have.
+    running: BTreeMap<u64, (Cancel, u64)>,
+}
+
+/// A query's admission. It is over when this is dropped.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    gate: Gate,
+    number: u64,
+    cancel: Cancel,
+    memory_bytes: u64,
+}
+
+impl Gate {
+    pub(super) fn new(bounds: &Bounds) -> Self {
+        Self(Arc::new(Inner {
+            most_running: bounds.most_running.max(1),
+            memory_bytes: bounds.memory_bytes,
+            state: Mutex::default(),
+            running: watch::Sender::new(0),
+            stopped: CancellationToken::new(),
+        }))
+    }
+
+    /// Admits a query that `cancel` ends.
+    pub(super) fn admit(&self, cancel: Cancel) -> Result<Ticket, Refused> {
+        let most_running = self.0.most_running;
+        let mut state = self.state();
+        if state.closed {
+            return Err(Refused::Stopping);
+        }
+        let running = u32::try_from(state.running.len()).unwrap_or(u32::MAX);
+        if running >= most_running {
+            return Err(Refused::TooMany { most_running });
+        }
+        let sure = self.0.memory_bytes / 2 / u64::from(most_running);
+        // Those that may still come are sure of their share.
+        let idle = u64::from(most_running - running - 1) * sure;
+        let taken: u64 = state.running.values().map(|(_, bytes)| bytes).sum();
+        let spare = self.0.memory_bytes.saturating_sub(taken).saturating_sub(idle).saturating_sub(sure);
+        let memory_bytes = sure + spare / 2;
+        let number = state.next;
+        state.next += 1;
+        let _ = state.running.insert(number, (cancel.clone(), memory_bytes));
+        drop(state);
+        self.0.running.send_modify(|running| *running += 1);
+        Ok(Ticket { gate: self.clone(), number, cancel, memory_bytes })
+    }
+
+    pub(super) fn running(&self) -> u32 {
+        *self.0.running.borrow()
+    }
+
+    pub(super) fn most_running(&self) -> u32 {
+        self.0.most_running
+    }
+
+    /// Admits no more.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+    }
+
+    /// Admits no more, and ends those that run.
+    pub(super) fn stop(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        self.0.stopped.cancel();
+        state.running.values().for_each(|(cancel, _)| cancel.cancel());
+    }
+
+    pub(super) fn stopped(&self) -> &CancellationToken {
+        &self.0.stopped
+    }
+
+    /// Waits until none runs.
+    pub(super) async fn idle(&self) {
+        let mut running = self.0.running.subscribe();
+        // The sender is in `self`, so that it outlives this.
+        let _ = running.wait_for(|running| *running == 0).await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticket {
+    /// What ends the query.
+    pub(super) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// Bytes of memory that it may use.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let _ = self.gate.state().running.remove(&self.number);
+        self.gate.0.running.send_modify(|running| *running = running.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(most_running: u32) -> Gate {
+        Gate::new(&Bounds { most_running, memory_bytes: 1 << 20, ..Bounds::default() })
+    }
+
+    #[test]
+    fn one_more_than_may_run_is_turned_away_until_one_ends() {
+        let gate = gate(2);
+        let first = gate.admit(Cancel::default()).unwrap();
+        let _second = gate.admit(Cancel::default()).unwrap();
+        assert_eq!(gate.admit(Cancel::default()).unwrap_err(), Refused::TooMany { most_running: 2 });
+        assert_eq!(gate.running(), 2);
+        drop(first);
+        let _third = gate.admit(Cancel::default()).unwrap();
+        assert_eq!(gate.running(), 2);
+    }
+
+    #[test]
+    fn memory_is_lent_and_its_sum_stays_within_the_budget() {
+        let (most, budget) = (16u32, 1u64 << 20);
+        let gate = gate(most);
+        let sure = budget / 2 / u64::from(most);
+        let mut tickets = Vec::new();
+        for _ in 0..most {
+            tickets.push(gate.admit(Cancel::default()).unwrap());
+            let sum: u64 = tickets.iter().map(Ticket::memory_bytes).sum();
+            assert!(sum <= budget, "{sum}");
+            assert!(tickets.iter().all(|t| t.memory_bytes() >= sure));
+        }
+        let first = tickets.swap_remove(0).memory_bytes();
+        assert!(first > budget / 4, "{first}");
+        // What the others have stays theirs; what the first gave back is lent again.
+        let again = gate.admit(Cancel::default()).unwrap().memory_bytes();
+        assert!(again > sure && again <= first, "{again}");
+    }
+
+    #[test]
+    fn stopping_cancels_what_runs_and_admits_nothing() {
+        let gate = gate(4);
+        let ticket = gate.admit(Cancel::default()).unwrap();
+        gate.close();
+        assert!(!ticket.cancel().is_cancelled());
+        assert_eq!(gate.admit(Cancel::default()).unwrap_err(), Refused::Stopping);
+        gate.stop();
+        assert!(ticket.cancel().is_cancelled() && gate.stopped().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn it_is_idle_when_the_last_one_ends() {
+        let gate = gate(4);
+        gate.idle().await;
+        let tickets = [gate.admit(Cancel::default()).unwrap(), gate.admit(Cancel::default()).unwrap()];
+        let waiting = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.idle().await }
+        });
+        let [first, second] = tickets;
+        drop(first);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(second);
+        tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,35 @@
+//! The services: what clients ask, and how answers reach them (step 13 of the data flow).
+//!
+//! ```text
+//!   request ──> SensorService / LegacyService ──Ask──> Answers ──worker thread──> steno_query::Answer
+//!                        │                                │                             │
+//!   response <── Replies (messages) <── Parts (stream) <──┴── two chunks at most ───────┘
+//! ```
+//!
+//! - [`Answers`] admits queries within [`Bounds`], runs each on a thread of its own below `limits`' gate, and hands out what
+//!   it finds. It knows nothing of gRPC's messages, so that other transports can be served by it.
+//! - [`SensorService`] is `steno.v1.Sensor`, [`LegacyService`] is `steno.Stenographer` of 1.0.1; [`services`] makes both.
+//! - `convert` turns what steno-query says into messages, `status` and `segments` say how the sensor fares and what it holds.
+//!
+//! Nothing here listens: connections, TLS and certificates are the business of who adds the services to a router.
+
+mod answers;
+mod convert;
+mod diagnostic;
+mod legacy;
+mod limits;
+mod part;
+mod replies;
+mod segments;
+mod sensor;
+mod status;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use answers::{Answers, Ask, Failed};
+pub use legacy::{LegacyLimits, LegacyService};
+pub use limits::{Bounds, Refused};
+pub use part::{Ending, Part, Parts};
+pub use sensor::{SensorService, Services, services};
+pub use status::{Certificates, Host};

@@ -1,0 +1,77 @@
+//! Many queries at once, and what they leave behind.
+
+use std::{fs, time::Duration};
+
+use steno_query::Options;
+use tokio::time::sleep;
+use tonic::Code;
+
+use super::{
+    request,
+    support::{Served, TestStore, within},
+    take,
+};
+use crate::answer::Bounds;
+
+/// Files that this process has open below `root`: those of queries.
+fn open_files(root: &std::path::Path) -> usize {
+    let links = fs::read_dir("/proc/self/fd").unwrap();
+    links.filter(|link| fs::read_link(link.as_ref().unwrap().path()).is_ok_and(|file| file.starts_with(root))).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_32_queries_half_are_cancelled_and_the_others_are_exact() {
+    let served = Served::new(TestStore::new(2, 2, 3_000, 700), Bounds::default()).await;
+    let before = open_files(served.store.root.path());
+    let queries = ["udp", "port 53", "host 10.0.0.7", "udp and not port 53"];
+    let expected: Vec<Vec<u8>> = queries.iter().map(|q| served.store.bytes(q, Options::default())).collect();
+    let tasks: Vec<_> = (0..32usize)
+        .map(|i| {
+            let (mut client, query, expected) = (served.client.clone(), queries[i % 4], expected[i % 4].clone());
+            tokio::spawn(async move {
+                let mut stream = client.query(request(query)).await.unwrap().into_inner();
+                if i / 4 % 2 == 0 {
+                    // After none, one or some messages, at some time.
+                    for _ in 0..i % 3 {
+                        let _ = within("a message", stream.message()).await;
+                    }
+                    sleep(Duration::from_millis(i as u64 * 3)).await;
+                    return;
+                }
+                let taken = take(&mut stream).await;
+                taken.check();
+                assert_eq!(taken.code(), Code::Ok);
+                assert!(taken.bytes == expected, "{query}: {} and {}", taken.bytes.len(), expected.len());
+                assert!(taken.receipt().complete);
+            })
+        })
+        .collect();
+    for task in tasks {
+        within("a query", task).await.unwrap();
+    }
+    served.idle().await;
+    let queries = served.answers.queries();
+    assert_eq!((queries.running, queries.finished + queries.truncated), (0, 32));
+    assert!(queries.finished >= 16, "{queries:?}");
+    assert_eq!(open_files(served.store.root.path()), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_selective_query_is_answered_while_bulk_ones_wait_for_their_clients() {
+    let mut served = Served::new(TestStore::new(1, 4, 3_000, 1_300), Bounds::default()).await;
+    // One connection has one window, which bulk answers that nobody takes would fill.
+    let mut bulk = Vec::new();
+    for _ in 0..8 {
+        bulk.push(served.answers.packets(ask("udp")).unwrap());
+    }
+    let taken = take(&mut served.client.query(request("host 10.0.0.7 and port 443")).await.unwrap().into_inner()).await;
+    assert!(taken.receipt().complete && taken.receipt().packets > 0);
+    assert_eq!(served.answers.queries().running, 8);
+    drop(bulk);
+    served.idle().await;
+}
+
+fn ask(query: &str) -> crate::answer::Ask {
+    let query = steno_query::parse(query, steno_core::TimestampNs(0)).unwrap();
+    crate::answer::Ask::new(crate::metrics::Method::Query, query)
+}

@@ -1,0 +1,337 @@
+//! The store that queries are answered from, kept current: step 6 of the data flow in a daemon that runs.
+//!
+//! It listens to the news of segments and has the store list its directories again; it opens each new index once, so that
+//! what cannot be read is known, said and counted before a query meets it; and it gives a query what the store holds
+//! *now*, pinned, so that nothing goes from under it.
+//!
+//! It reads no packet and removes nothing.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use steno_core::{SegmentId, TimestampNs};
+use steno_query::{
+    Catalogue, Store,
+    store::{Fault, ThreadDirs},
+    syntax::TimeSpan,
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    capture::SegmentEvent,
+    retention::{Pin, Pins},
+};
+
+/// The least time between two listings that news cause.
+const LIST_AT_MOST_EVERY: Duration = Duration::from_millis(100);
+/// Files may come and go without news: the one that is being written does.
+const LIST_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+/// A listing that took longer than this is not repeated for every query.
+const CHEAP_LISTING: Duration = Duration::from_millis(20);
+/// How much earlier than its name a segment's packets may be, and later than the next one's: the name is a clock's
+/// reading at the opening of the file, and blocks are written late. 1.0.1 allows a minute too.
+const NAME_SLACK_NS: u64 = 60_000_000_000;
+/// How often a query asks again for what retention has just taken.
+const ATTEMPTS: usize = 8;
+
+/// The store of a running daemon. Clones are the same one.
+#[derive(Clone)]
+pub struct LiveStore(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    pins: Pins,
+    listed: Mutex<Listed>,
+    quarantine: Mutex<BTreeMap<(u32, SegmentId), Fault>>,
+    news: Sender<()>,
+}
+
+/// When the store was listed the last time, and how long that took.
+#[derive(Clone, Copy)]
+struct Listed {
+    began: Instant,
+    took: Duration,
+}
+
+impl LiveStore {
+    /// The store of `threads`, listed now. A thread of its own follows the news until the last clone is dropped.
+    ///
+    /// # Errors
+    /// The system gives no thread. Directories that cannot be listed are no error: receipts name them.
+    pub fn start(threads: Vec<ThreadDirs>, pins: Pins) -> io::Result<Self> {
+        let began = Instant::now();
+        let store = Store::of_threads(threads);
+        let (news, heard) = channel();
+        let inner = Arc::new(Inner {
+            store,
+            pins,
+            listed: Mutex::new(Listed { began, took: began.elapsed() }),
+            quarantine: Mutex::default(),
+            news,
+        });
+        let weak = Arc::downgrade(&inner);
+        let _detached = std::thread::Builder::new().name("catalogue".into()).spawn(move || follow(&weak, &heard))?;
+        Ok(Self(inner))
+    }
+
+    /// The store. [`Self::pin`] brings it up to date.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Brings the store up to date and pins the segments that may hold packets of `span`: to be called before each query,
+    /// and held until the answer is delivered.
+    pub fn pin(&self, span: TimeSpan) -> Pin {
+        let Inner { store, pins, .. } = &*self.0;
+        for _ in 0..ATTEMPTS {
+            self.0.list_for_query();
+            // What is added to the catalogue meanwhile is young, and nothing that is pinned now leaves it.
+            match pins.pin(within(&store.catalogue(), span)) {
+                Ok(pin) => return pin,
+                Err(gone) => {
+                    debug!("listing again: {gone}");
+                    self.0.list();
+                }
+            }
+        }
+        // News come faster than they can be listed. What goes from under the query now is named in its receipt.
+        pins.pin_what_is_left(within(&store.catalogue(), span))
+    }
+
+    /// Calls for what [`crate::capture::SegmentWatch`] hears.
+    pub fn listener(&self) -> impl Fn(SegmentEvent) + Send + 'static {
+        let news = self.0.news.clone();
+        move |_| {
+            let _ = news.send(());
+        }
+    }
+
+    /// Segments whose index cannot be used, and why.
+    pub fn quarantined(&self) -> Vec<(u32, SegmentId, Fault)> {
+        self.0.quarantine().iter().map(|((thread, id), fault)| (*thread, *id, fault.clone())).collect()
+    }
+
+    /// How many segments cannot be searched: those in quarantine, and files without their other half.
+    pub fn unreadable(&self) -> u64 {
+        let n = self.0.quarantine().len() + self.0.store.catalogue().orphans().len();
+        u64::try_from(n).unwrap_or(u64::MAX)
+    }
+}
+
+impl Inner {
+    fn quarantine(&self) -> MutexGuard<'_, BTreeMap<(u32, SegmentId), Fault>> {
+        self.quarantine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn list(&self) {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.list_locked(&mut listed);
+    }
+
+    /// Lists the store, unless that is dear and was done lately. Queries that come together share one listing.
+    fn list_for_query(&self) {
+        let came = Instant::now();
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = listed.began >= came;
+        let dear = listed.took > CHEAP_LISTING && listed.began.elapsed() < 10 * listed.took;
+        if !shared && !dear {
+            self.list_locked(&mut listed);
+        }
+    }
+
+    fn list_locked(&self, listed: &mut Listed) {
+        let began = Instant::now();
+        if let Err(e) = self.store.refresh() {
+            warn!("cannot list the store: {e}");
+        }
+        *listed = Listed { began, took: began.elapsed() };
+    }
+
+    /// Opens the indexes that `checked` has not seen, and forgets what is gone.
+    fn check(&self, checked: &mut BTreeMap<(u32, SegmentId), bool>) {
+        let catalogue = self.store.catalogue();
+        let mut there = BTreeMap::new();
+        for segment in catalogue.segments() {
+            let key = (segment.thread(), segment.id());
+            let good = match checked.get(&key) {
+                Some(good) => *good,
+                None => match segment.index() {
+                    Ok(_) => true,
+                    // Retention was faster.
+                    Err(Fault::Vanished) => continue,
+                    Err(fault) => {
+                        warn!(thread = key.0, id = %key.1, "segment set aside: {fault}");
+                        let _ = self.quarantine().insert(key, fault);
+                        false
+                    }
+                },
+            };
+            let _ = there.insert(key, good);
+        }
+        self.quarantine().retain(|key, _| there.contains_key(key));
+        *checked = there;
+    }
+}
+
+/// Follows the news until nobody holds the store any more.
+fn follow(inner: &Weak<Inner>, heard: &Receiver<()>) {
+    let mut checked = BTreeMap::new();
+    while let Some(store) = inner.upgrade() {
+        let first = checked.is_empty();
+        store.check(&mut checked);
+        if first && !checked.is_empty() {
+            info!("the store holds {} segments, {} of them cannot be read", checked.len(), store.quarantine().len());
+        }
+        // Not held while waiting, so that the last of the others ends this thread.
+        drop(store);
+        std::thread::sleep(LIST_AT_MOST_EVERY);
+        match heard.recv_timeout(LIST_AT_LEAST_EVERY) {
+            Ok(()) => heard.try_iter().for_each(drop),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if let Some(store) = inner.upgrade() {
+            store.list();
+        }
+    }
+}
+
+/// The segments that may hold packets of `span`, by their names and those that follow them.
+fn within(catalogue: &Catalogue, span: TimeSpan) -> Vec<(u32, SegmentId)> {
+    let segments = catalogue.segments();
+    let ends = segments.iter().skip(1).map(Some).chain([None]);
+    let may_hold = segments.iter().zip(ends).filter(|(segment, next)| {
+        let next = next.filter(|next| next.thread() == segment.thread());
+        let begins = segment.id().opened_at().saturating_sub_ns(NAME_SLACK_NS);
+        let ends = next.map_or(TimestampNs::MAX, |next| next.id().opened_at().saturating_add_ns(NAME_SLACK_NS));
+        span.until.is_none_or(|until| begins < until) && span.from.is_none_or(|from| ends >= from)
+    });
+    may_hold.map(|(segment, _)| (segment.thread(), segment.id())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::retention::Gone;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    struct Bench {
+        root: tempfile::TempDir,
+        store: LiveStore,
+        pins: Pins,
+    }
+
+    fn bench(threads: u32, prepare: impl FnOnce(&Path)) -> Bench {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = |thread| ThreadDirs {
+            thread,
+            packets: root.path().join(format!("p{thread}")),
+            index: root.path().join(format!("i{thread}")),
+        };
+        let threads: Vec<ThreadDirs> = (0..threads).map(dirs).collect();
+        for thread in &threads {
+            fs::create_dir(&thread.packets).unwrap();
+            fs::create_dir(&thread.index).unwrap();
+        }
+        prepare(root.path());
+        let pins = Pins::new();
+        let store = LiveStore::start(threads, pins.clone()).unwrap();
+        Bench { root, store, pins }
+    }
+
+    /// A segment, opened at this second. Its index is none, which does not matter to names and pins.
+    fn segment(root: &Path, thread: u32, second: u64) -> SegmentId {
+        let id = SegmentId(second * 1_000_000);
+        fs::write(root.join(format!("p{thread}/{id}")), "packets").unwrap();
+        fs::write(root.join(format!("i{thread}/{id}")), "no index").unwrap();
+        id
+    }
+
+    fn span(from: Option<u64>, until: Option<u64>) -> TimeSpan {
+        TimeSpan::new(from.map(|s| TimestampNs(s * SECOND)), until.map(|s| TimestampNs(s * SECOND)))
+    }
+
+    #[test]
+    fn a_query_pins_what_is_there_now_and_may_matter() {
+        let bench = bench(2, |root| {
+            for second in [1_000, 1_100, 1_200, 1_300] {
+                let _ = segment(root, 0, second);
+            }
+        });
+        let _new = segment(bench.root.path(), 1, 5_000);
+        let pinned = |from, until| {
+            let pin = bench.store.pin(span(from, until));
+            let n = bench.pins.pinned();
+            drop(pin);
+            n
+        };
+        assert_eq!(pinned(None, None), 5, "with the one that came after the start");
+        // Packets of second 1150 may be in the segments of 1100 (until 1200) and, by the slack of a minute, in those of
+        // 1000 (until 1100) and 1200; the other thread's begins later.
+        assert_eq!(pinned(Some(1_150), Some(1_151)), 3);
+        assert_eq!(pinned(Some(6_000), None), 2, "the last one of each thread has no end");
+        assert_eq!(pinned(None, Some(900)), 0);
+        assert_eq!(bench.pins.pinned(), 0);
+    }
+
+    #[test]
+    fn what_retention_took_is_not_asked_for() {
+        let bench = bench(1, |root| {
+            let _ = segment(root, 0, 1_000);
+            let _ = segment(root, 0, 2_000);
+        });
+        let id = SegmentId(1_000_000_000);
+        let before = bench.store.store().catalogue();
+        assert_eq!(before.segments().len(), 2);
+        let claim = bench.pins.claim(0, id).unwrap();
+        fs::remove_file(bench.root.path().join(format!("i0/{id}"))).unwrap();
+        fs::remove_file(bench.root.path().join(format!("p0/{id}"))).unwrap();
+        claim.removed();
+        let pin = bench.store.pin(span(None, None));
+        assert_eq!((bench.pins.pinned(), bench.store.store().catalogue().segments().len()), (1, 1));
+        drop(pin);
+        // Claimed and not gone yet: a query takes what it can get.
+        let other = SegmentId(2_000_000_000);
+        let claim = bench.pins.claim(0, other).unwrap();
+        assert_eq!(bench.pins.pin([(0, other)]).unwrap_err(), Gone { thread: 0, id: other });
+        drop(bench.store.pin(span(None, None)));
+        drop(claim);
+        let _pin = bench.store.pin(span(None, None));
+        assert_eq!(bench.pins.pinned(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_set_aside_until_it_goes() {
+        let bench = bench(1, |root| {
+            let _ = segment(root, 0, 1_000);
+            fs::write(root.join("p0/7"), "packets without an index").unwrap();
+        });
+        let until = |what: &str, done: &dyn Fn() -> bool| {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !done() {
+                assert!(Instant::now() < deadline, "not within 20 s: {what}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        until("it is set aside", &|| bench.store.unreadable() == 2);
+        let [(0, id, fault)] = &bench.store.quarantined()[..] else { panic!("{:?}", bench.store.quarantined()) };
+        assert_eq!(*id, SegmentId(1_000_000_000));
+        assert!(matches!(fault, Fault::DamagedIndex(_)), "{fault:?}");
+        let tell = bench.store.listener();
+        for file in [format!("p0/{id}"), format!("i0/{id}"), "p0/7".to_owned()] {
+            fs::remove_file(bench.root.path().join(file)).unwrap();
+        }
+        tell(SegmentEvent { thread: 0, id: *id, change: crate::capture::Change::Removed });
+        until("it is forgotten", &|| bench.store.unreadable() == 0);
+    }
+}

@@ -1,0 +1,117 @@
+//! Holds a configuration against the machine: `stenographer -check`.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Access, access};
+use steno_proto::certs::{ServerTls, server_tls};
+
+use super::{Config, Problem};
+
+/// What the machine says to a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// What keeps the daemon from doing its work.
+    pub errors: Vec<Problem>,
+    /// What may be meant so.
+    pub warnings: Vec<Problem>,
+}
+
+impl Config {
+    /// Looks at the directories, programs, interfaces and certificates that the configuration names. Nothing is made or
+    /// changed.
+    pub fn check(&self) -> Checked {
+        let mut found = Checked::default();
+        for (i, thread) in self.threads.iter().enumerate() {
+            let directories =
+                [("PacketsDirectory", &thread.packets_directory), ("IndexDirectory", &thread.index_directory)];
+            for (name, path) in directories {
+                if let Err(why) = directory(path) {
+                    found.error(format!("Threads[{i}].{name}"), why);
+                }
+            }
+            if !Path::new("/sys/class/net").join(&thread.interface).exists() {
+                let message = format!("there is no interface {:?} now; capture will wait for it", thread.interface);
+                found.warn(format!("Threads[{i}].Interface"), message);
+            }
+        }
+        if let Err(why) = program(&self.stenotype_path) {
+            found.error("StenotypePath", why);
+        }
+        match server_tls(&self.server_files()) {
+            Ok(tls) => found.until("CertPath", &tls),
+            Err(e) => found.error("CertPath", e.to_string()),
+        }
+        match self.rpc_server_files().map(|files| server_tls(&files)) {
+            Some(Ok(tls)) => found.until("Rpc", &tls),
+            Some(Err(e)) => found.error("Rpc", e.to_string()),
+            None => {}
+        }
+        if let Some(path) = &self.audit
+            && let Err(why) = directory(path.parent().unwrap_or(Path::new(".")))
+        {
+            found.error("Audit", why);
+        }
+        found
+    }
+}
+
+impl Checked {
+    fn error(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.errors.push(Problem::new(key, message));
+    }
+
+    fn warn(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.warnings.push(Problem::new(key, message));
+    }
+
+    /// Certificates that are over do not keep the daemon from its work, but every client from it.
+    fn until(&mut self, key: &str, tls: &ServerTls) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        for (what, leaf) in [("the server's certificate", &tls.leaf), ("the CA's certificate", &tls.ca)] {
+            if leaf.not_after_secs() < now {
+                self.warn(key, format!("{what} has expired; clients will refuse the sensor, or be refused"));
+            }
+        }
+    }
+}
+
+/// Whether `path` is a directory that may be written to, or one that can be made.
+fn directory(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Ok(there) if !there.is_dir() => Err(format!("{} is not a directory", path.display())),
+        Ok(_) => writable(path).map_err(|e| format!("{} cannot be written to: {e}", path.display())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let above = nearest_there(path);
+            let can_be_made = |path: &Path| match fs::metadata(path) {
+                Ok(there) if there.is_dir() => writable(path),
+                Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
+                Err(e) => Err(e),
+            };
+            let (path, above) = (path.display(), above);
+            can_be_made(&above).map_err(|e| format!("{path} is not there and cannot be made: {}: {e}", above.display()))
+        }
+        Err(e) => Err(format!("{} cannot be used: {e}", path.display())),
+    }
+}
+
+fn writable(directory: &Path) -> io::Result<()> {
+    access(directory, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
+}
+
+/// The nearest directory above `path` that is there.
+fn nearest_there(path: &Path) -> PathBuf {
+    let above = path.ancestors().skip(1).find(|above| above.exists());
+    above.filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+}
+
+fn program(path: &Path) -> Result<(), String> {
+    let there = fs::metadata(path).map_err(|e| format!("{}: {e}; it takes the capture program", path.display()))?;
+    if !there.is_file() || access(path, Access::EXEC_OK).is_err() {
+        return Err(format!("{} is not a program that may be run", path.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! Start, life and end, in their order.
+
+use std::{
+    io::{self, Write},
+    net::TcpListener,
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use steno_core::{Clock, SystemClock};
+use tokio::{
+    runtime::Builder,
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{error, info, warn};
+
+use super::{sensor_settings, signals};
+use crate::{
+    capture::ChildState,
+    config::{Config, Flags, Loaded, Problem, USAGE, embedded},
+    log::{self, Destination, LogSettings},
+    metrics::Metrics,
+    notify,
+    sensor::{Sensor, SensorView},
+    serve::{Health, Server, Tuning},
+};
+
+/// Wrong arguments.
+const USAGE_ERROR: u8 = 2;
+/// How often it is looked whether capture runs.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What sealing and ending may take beyond the time that capture processes get.
+const END_MARGIN: Duration = Duration::from_secs(10);
+
+/// Runs the daemon with the arguments of this process, until a signal ends it. The status is 0, or 1 after a fault that is
+/// on standard error, or 2 where the arguments are wrong.
+pub fn run() -> ExitCode {
+    let flags = match Flags::of_this_process() {
+        Ok(flags) => flags,
+        Err(e) => {
+            eprintln!("stenographer: {e}\n\n{USAGE}");
+            return ExitCode::from(USAGE_ERROR);
+        }
+    };
+    if flags.help {
+        print!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    if flags.version {
+        println!("stenographer {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    let ended = if flags.check { check(&flags) } else { daemon(&flags) };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("stenographer: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `-check`: says what is wrong, and changes nothing.
+fn check(flags: &Flags) -> anyhow::Result<()> {
+    let file = match &flags.interface {
+        Some(_) => flags.data.join("config"),
+        None => flags.config.clone(),
+    };
+    let Loaded { config, warnings } = Loaded::read(&file)?;
+    let checked = config.check();
+    for problem in warnings.iter().chain(&checked.warnings) {
+        eprintln!("warning: {problem}");
+    }
+    for problem in &checked.errors {
+        eprintln!("error: {problem}");
+    }
+    if !checked.errors.is_empty() {
+        bail!("{} does not hold", file.display());
+    }
+    println!("{} holds", file.display());
+    Ok(())
+}
+
+fn daemon(flags: &Flags) -> anyhow::Result<()> {
+    let destination = log::init(&LogSettings::from_environment(flags.verbosity, flags.syslog)?)?;
+    let ended = load(flags).and_then(|started| {
+        let runtime = Builder::new_multi_thread().enable_all().thread_name("serve").build();
+        let runtime = runtime.context("failed to start the async runtime")?;
+        let served = runtime.block_on(serve(started));
+        // Whatever still runs belongs to a client that was given up.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        served
+    });
+    if let Err(e) = &ended
+        && !matches!(destination, Destination::Stderr(_))
+    {
+        error!("{e:#}");
+    }
+    ended
+}
+
+/// What the daemon starts with.
+struct Started {
+    config: Config,
+    /// Said once it answers, to whoever called it without a configuration.
+    invitation: Option<String>,
+}
+
+/// Reads the configuration, or makes one, and holds it against the machine.
+fn load(flags: &Flags) -> anyhow::Result<Started> {
+    let (loaded, invitation) = match &flags.interface {
+        Some(interface) => {
+            let made = embedded::prepare(interface, &flags.data)?;
+            let invitation = invitation(interface, &made.file);
+            (made.loaded, Some(invitation))
+        }
+        None => (Loaded::read(&flags.config)?, None),
+    };
+    let Loaded { config, warnings } = loaded;
+    let checked = config.check();
+    for problem in warnings.iter().chain(&checked.warnings) {
+        warn!("{problem}");
+    }
+    // Capture may be mended while queries are answered; everything else must be right.
+    let (bearable, fatal): (Vec<&Problem>, Vec<&Problem>) =
+        checked.errors.iter().partition(|problem| problem.key == "StenotypePath");
+    for problem in bearable {
+        error!("{problem}; queries are answered meanwhile");
+    }
+    if !fatal.is_empty() {
+        let lines: Vec<String> = fatal.iter().map(|problem| problem.to_string()).collect();
+        bail!("{}", lines.join("\n"));
+    }
+    allow_open_files(config.max_open_files);
+    Ok(Started { config, invitation })
+}
+
+fn invitation(interface: &str, file: &Path) -> String {
+    let file = file.display();
+    format!("capturing on {interface}; ask with: steno read --config {file} 'last 1m'")
+}
+
+/// Raises the limit of open files as far as it may be, towards what is configured.
+fn allow_open_files(wanted: u64) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let allowed = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    if current.is_some_and(|current| current < allowed) {
+        let raised = Rlimit { current: Some(allowed), maximum };
+        if let Err(e) = setrlimit(Resource::Nofile, raised) {
+            warn!("cannot allow {allowed} open files: {e}");
+        }
+    }
+}
+
+/// Everything, from the first look at the ports to the last sealed file.
+async fn serve(started: Started) -> anyhow::Result<()> {
+    let Started { config, invitation } = started;
+    let orders = signals::listen().context("failed to listen for signals")?;
+    // Before anything is made or started: the ports may be another daemon's, whose directories these are then too.
+    for address in [Some(config.address()), config.rpc_address()].into_iter().flatten() {
+        drop(TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?);
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (metrics, tuning) = (Metrics::new(), Tuning::default());
+    let settings = sensor_settings(&config);
+    let sealing = settings.captures.iter().map(|c| c.stop_within).max().unwrap_or_default();
+    let mut sensor = Sensor::open(settings, Arc::clone(&clock), &metrics)?;
+    let server = Server::bind(&config, sensor.view(), metrics, clock, tuning).await?;
+    sensor.start_capture()?;
+
+    let answering = format!("answering on {}", server.address());
+    let looking = tokio::spawn(look(sensor.view(), server.health(), answering.clone()));
+    signals::reload_on_hangup(server.certificates()).context("failed to listen for signals")?;
+    notify::ready(&answering);
+    if let Some(invitation) = invitation {
+        // Nobody need listen.
+        let _ = writeln!(io::stdout(), "{invitation}");
+    }
+    let stopping = orders.stop.clone();
+    let stop = async move {
+        stopping.cancelled().await;
+        info!("stopping");
+        notify::stopping(tuning.drain_within + 2 * tuning.finish_within + sealing + END_MARGIN);
+    };
+    let served = tokio::select! {
+        served = server.run(stop) => served,
+        // Whoever still gets an answer loses it. Capture is stopped as it should be nevertheless.
+        () = orders.at_once.cancelled() => Ok(()),
+    };
+    let stopped = tokio::task::spawn_blocking(move || sensor.stop()).await;
+    looking.abort();
+    stopped.context("failed to stop capture")?;
+    info!("stopped");
+    served.map_err(Into::into)
+}
+
+/// Looks at capture each second: for the health service, and for the service manager, which so learns too that the runtime
+/// turns.
+async fn look(view: SensorView, health: Health, answering: String) {
+    let every = notify::alive_every().map_or(LOOK_EVERY, |every| every.min(LOOK_EVERY));
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut said = String::new();
+    loop {
+        let _ = ticks.tick().await;
+        health.set_capturing(view.is_capturing()).await;
+        notify::alive();
+        let status = format!("{answering}; {}", describe(&view));
+        if status != said {
+            notify::status(&status);
+            said = status;
+        }
+    }
+}
+
+/// What capture is doing, for people.
+fn describe(view: &SensorView) -> String {
+    let captures = view.captures().into_iter().map(|capture| {
+        let doing = match capture.state {
+            ChildState::Running { .. } => "capturing",
+            ChildState::Starting => "starting capture",
+            ChildState::Backoff { .. } => "CAPTURE IS DOWN",
+            ChildState::Stopping { .. } => "stopping capture",
+            ChildState::Stopped => "capture has stopped",
+        };
+        format!("{doing} on {}", capture.source)
+    });
+    captures.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,13 @@
+//! The daemon from its arguments to its end.
+//!
+//! The order of the start: what was asked for is read and held against the machine; the store is opened and the ports are
+//! bound; capture is started; the service manager is told. A fault before that is one clear message, and leaves nothing
+//! running. The order of the end: no new requests; those under way get a bounded time; capture stops last, with its files
+//! sealed.
+
+mod daemon;
+mod settings;
+mod signals;
+
+pub use daemon::run;
+pub use settings::sensor_settings;

@@ -1,0 +1,186 @@
+//! The sensor without its network: capture, catalogue and retention, started in order, wired to each other, and stopped
+//! in order.
+//!
+//! ```text
+//!   Capture ──sealed──> SegmentWatch ──events──┬──> LiveStore   (what queries are answered from)
+//!      │                     ^                 └──> Retention   (what must go)
+//!   stenotype ──files──> directories                    │
+//!                            └───────removals───────────┘
+//! ```
+
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use steno_core::{Clock, TimestampNs};
+use steno_index::Index;
+use steno_query::{receipt::Gap, store::ThreadDirs, syntax::TimeSpan};
+use tracing::info;
+
+use crate::{
+    capture::{Capture, CaptureError, CaptureSettings, CaptureStatus, CaptureWatcher, SegmentWatch},
+    catalogue::LiveStore,
+    metrics::Metrics,
+    retention::{Keeper, NewestPacket, Pins, Retention, RetentionWatcher, ThreadRetention, ThreadStatus},
+};
+
+/// How often the directories are looked through for what nobody told of.
+const RESCAN_EVERY: Duration = Duration::from_secs(10);
+
+/// What a sensor is made of.
+#[derive(Clone, Debug, Default)]
+pub struct SensorSettings {
+    /// The capture processes, one for each interface. A daemon without one answers from what is there.
+    pub captures: Vec<CaptureSettings>,
+    /// Every thread's directories, and what they may take.
+    pub threads: Vec<ThreadRetention>,
+}
+
+/// A running sensor. Its parts are dropped in order: who tells goes before who listens.
+pub struct Sensor {
+    view: SensorView,
+    to_start: Vec<CaptureSettings>,
+    captures: Vec<Capture>,
+    watch: SegmentWatch,
+    _retention: Retention,
+}
+
+/// What those who answer see of the sensor. Clones are the same one.
+#[derive(Clone)]
+pub struct SensorView {
+    store: LiveStore,
+    /// Empty until capture is started.
+    captures: Arc<OnceLock<Vec<CaptureWatcher>>>,
+    retention: RetentionWatcher,
+    clock: Arc<dyn Clock>,
+}
+
+impl Sensor {
+    /// Starts everything but capture: directories are there, bounds are kept and the store is listed when this returns.
+    /// `metrics` show the sensor from then on.
+    ///
+    /// # Errors
+    /// [`CaptureError`], where a directory cannot be used, or another daemon uses it. Nothing was started or removed then.
+    pub fn open(settings: SensorSettings, clock: Arc<dyn Clock>, metrics: &Metrics) -> Result<Self, CaptureError> {
+        for capture in &settings.captures {
+            // First of all: its segments are not this daemon's to remove.
+            capture.refuse_in_use()?;
+        }
+        for capture in &settings.captures {
+            capture.make_directories()?;
+        }
+        let pins = Pins::new();
+        let directories: Vec<_> = settings.threads.iter().map(|t| t.directories.clone()).collect();
+        let newest: NewestPacket = Arc::new(newest_packet);
+        let retention = Retention::start(Keeper::new(settings.threads, pins.clone(), Arc::clone(&clock), newest))?;
+        let in_store = directories.iter().map(|d| ThreadDirs {
+            thread: d.thread,
+            packets: d.packets.clone(),
+            index: d.index.clone(),
+        });
+        let store = LiveStore::start(in_store.collect(), pins)?;
+        let (tell_retention, tell_store) = (retention.listener(), store.listener());
+        let watch = SegmentWatch::start(directories, RESCAN_EVERY, move |event| {
+            tell_retention(event);
+            tell_store(event);
+        })?;
+        let view = SensorView { store, captures: Arc::default(), retention: retention.watcher(), clock };
+        let seen = view.clone();
+        metrics.on_encode(move |metrics| seen.show(metrics));
+        Ok(Self { view, to_start: settings.captures, captures: Vec::new(), watch, _retention: retention })
+    }
+
+    /// Starts the capture processes, the first time that it is called.
+    ///
+    /// # Errors
+    /// [`CaptureError`], where another daemon has begun to use a directory. No capture process is running then.
+    pub fn start_capture(&mut self) -> Result<(), CaptureError> {
+        for capture in std::mem::take(&mut self.to_start) {
+            match Capture::start(capture, Arc::clone(&self.view.clock), self.watch.on_sealed()) {
+                Ok(capture) => self.captures.push(capture),
+                Err(e) => {
+                    self.to_start.clear();
+                    self.captures.clear();
+                    return Err(e);
+                }
+            }
+        }
+        let _ = self.view.captures.set(self.captures.iter().map(Capture::watcher).collect());
+        Ok(())
+    }
+
+    /// What those who answer see.
+    pub fn view(&self) -> SensorView {
+        self.view.clone()
+    }
+
+    /// Stops the capture processes, all at once, and waits until each has sealed its files or was killed; then the rest.
+    pub fn stop(mut self) {
+        for capture in &self.captures {
+            capture.request_stop();
+        }
+        for capture in std::mem::take(&mut self.captures) {
+            let status = capture.stop();
+            if let Some(last) = &status.last_exit {
+                info!(interface = status.source, "capture has stopped: stenotype {}", last.exit);
+            }
+        }
+    }
+}
+
+impl SensorView {
+    /// The store that queries are answered from.
+    pub fn store(&self) -> &LiveStore {
+        &self.store
+    }
+
+    /// The capture processes.
+    pub fn captures(&self) -> Vec<CaptureStatus> {
+        self.captures.get().into_iter().flatten().map(CaptureWatcher::status).collect()
+    }
+
+    /// The disks, by thread.
+    pub fn storage(&self) -> Vec<ThreadStatus> {
+        self.retention.status()
+    }
+
+    /// Whether every capture process captures.
+    pub fn is_capturing(&self) -> bool {
+        let captures = self.captures();
+        !captures.is_empty() && captures.iter().all(|c| c.state.is_running())
+    }
+
+    /// When this daemon saw capture down within `span`, by configured thread, for receipts. An outage that lasts ends now.
+    pub fn gaps(&self, span: TimeSpan) -> Vec<Gap> {
+        let (from, until) = (span.from.unwrap_or(TimestampNs::MIN), span.until.unwrap_or(TimestampNs::MAX));
+        let now = self.clock.now();
+        let gaps = self.captures().into_iter().flat_map(|status| {
+            let outages: Vec<_> = status.outages_within(from, until).cloned().collect();
+            status.threads.into_iter().flat_map(move |thread| {
+                let gap = move |outage: &crate::capture::Outage| Gap {
+                    from: outage.from,
+                    until: outage.until.unwrap_or(now).max(outage.from),
+                    thread,
+                    reason: outage.reason.clone(),
+                };
+                outages.iter().map(gap).collect::<Vec<_>>()
+            })
+        });
+        let mut gaps: Vec<Gap> = gaps.collect();
+        gaps.sort();
+        gaps
+    }
+
+    fn show(&self, metrics: &Metrics) {
+        self.captures().iter().for_each(|status| metrics.observe_capture(status));
+        self.storage().iter().for_each(|status| metrics.observe_storage(status));
+        metrics.unreadable_segments(self.store.unreadable());
+    }
+}
+
+/// The time of a segment's newest packet, of an index that says it.
+fn newest_packet(index_file: &Path) -> Option<TimestampNs> {
+    Index::open(index_file).ok()?.time_range().map(|(_, newest)| newest)
+}

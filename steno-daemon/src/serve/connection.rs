@@ -1,0 +1,115 @@
+//! One connection, from its handshake to its end.
+
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin};
+
+use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tower::{ServiceExt, service_fn};
+use tracing::debug;
+
+use super::{
+    Peer, Tuning,
+    stopping::Stopping,
+    tuning::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_BYTES, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES},
+};
+
+/// Takes `tcp` through the handshake.
+///
+/// # Errors
+/// Why not, in words.
+pub(super) async fn shake_hands(
+    tcp: TcpStream,
+    acceptor: TlsAcceptor,
+    tuning: &Tuning,
+) -> Result<TlsStream<TcpStream>, String> {
+    // Small messages (headers, a receipt) are not to wait for company.
+    tcp.set_nodelay(true).map_err(|e| e.to_string())?;
+    match timeout(tuning.handshake_within, acceptor.accept(tcp)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(e)) => Err(super::refusal::reason(&e)),
+        Err(_) => Err(format!("no handshake within {} s", tuning.handshake_within.as_secs_f32())),
+    }
+}
+
+/// Answers what comes over `stream`, until the client goes, the connection is of age, or the daemon stops.
+pub(super) async fn serve(
+    stream: TlsStream<TcpStream>,
+    address: SocketAddr,
+    router: Router,
+    tuning: Tuning,
+    stopping: Stopping,
+) {
+    let (_, tls) = stream.get_ref();
+    let peer = Peer::new(address, tls.peer_certificates());
+    let builder = builder(&tuning, tls.alpn_protocol());
+    debug!("{peer} is connected");
+    let service = service_fn({
+        let peer = peer.clone();
+        move |mut request: Request<Incoming>| {
+            debug!("{peer}: {} {}", request.method(), request.uri().path());
+            let _ = request.extensions_mut().insert(peer.clone());
+            let router = router.clone();
+            async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+        }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
+    let no_more_requests = async {
+        tokio::select! {
+            () = tokio::time::sleep(tuning.connection_age) => {}
+            () = stopping.draining() => {}
+        }
+    };
+    tokio::select! {
+        ended = connection.as_mut() => return ended_with(&peer, ended),
+        () = no_more_requests => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        ended = connection.as_mut() => ended_with(&peer, ended),
+        () = stopping.closing() => debug!("{peer} was disconnected by the stop"),
+    }
+}
+
+fn ended_with(peer: &Peer, result: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    match result {
+        Ok(()) => debug!("{peer} has gone"),
+        Err(e) => {
+            let hung_up = e.downcast_ref::<io::Error>().map(io::Error::kind);
+            debug!("the connection of {peer} has ended: {e} ({hung_up:?})");
+        }
+    }
+}
+
+/// HTTP/2 or HTTP/1.1, whichever the two agreed on in the handshake.
+fn builder(tuning: &Tuning, protocol: Option<&[u8]>) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    let _ = builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEADER_BYTES)
+        .max_concurrent_streams(tuning.most_streams)
+        .keep_alive_interval(tuning.ping_every)
+        .keep_alive_timeout(tuning.pong_within);
+    let _ = builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(tuning.header_within)
+        .max_buf_size(HEADER_BYTES as usize)
+        .keep_alive(true);
+    match protocol {
+        Some(b"h2") => builder.http2_only(),
+        Some(b"http/1.1") => builder.http1_only(),
+        _ => builder,
+    }
+}

@@ -1,0 +1,103 @@
+//! Why a client did not come through the handshake, in words, and no more often than a log bears.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+use tracing::warn;
+
+/// Why a client did not come through the handshake. Reads after "refused 192.0.2.1:1234: ".
+pub(super) fn reason(error: &io::Error) -> String {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match tls {
+        Some(error) => tls_reason(error),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "it hung up during the handshake".to_owned(),
+        None => error.to_string(),
+    }
+}
+
+fn tls_reason(error: &Error) -> String {
+    use CertificateError as Certificate;
+    let text = match error {
+        Error::NoCertificatesPresented => "it showed no certificate",
+        Error::InvalidCertificate(Certificate::UnknownIssuer) => "its certificate is signed by another CA",
+        Error::InvalidCertificate(Certificate::BadSignature) => "its certificate or its key is forged",
+        Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            "its certificate has expired"
+        }
+        Error::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
+            "its certificate is not valid yet"
+        }
+        Error::InvalidCertificate(Certificate::Revoked) => "its certificate was revoked",
+        Error::InvalidCertificate(Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. }) => {
+            "its certificate is not one for clients"
+        }
+        Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
+            "what it sent is not TLS"
+        }
+        Error::PeerIncompatible(why) => return format!("it speaks no TLS that is spoken here: {why:?}"),
+        Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => {
+            "it does not trust the sensor's certificate"
+        }
+        Error::AlertReceived(alert) => return format!("it broke the handshake off: {alert:?}"),
+        other => return other.to_string(),
+    };
+    text.to_owned()
+}
+
+/// Lines that a second may have; more are counted only.
+const LINES_A_SECOND: u32 = 20;
+
+/// Logs refusals. Anyone who reaches the port can cause them.
+#[derive(Debug, Default)]
+pub(super) struct RefusalLog(Mutex<Second>);
+
+#[derive(Debug, Default)]
+struct Second {
+    began: Option<Instant>,
+    lines: u32,
+}
+
+impl RefusalLog {
+    pub(super) fn refused(&self, address: SocketAddr, why: &str) {
+        if let Some(unsaid) = self.may_say(Instant::now()) {
+            if unsaid > 0 {
+                warn!("refused {unsaid} more connections");
+            }
+            warn!(peer = %address, "refused {address}: {why}");
+        }
+    }
+
+    /// Whether there is room for a line, and then how many were left out before it.
+    fn may_say(&self, now: Instant) -> Option<u32> {
+        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if second.began.is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1)) {
+            let unsaid = second.lines.saturating_sub(LINES_A_SECOND);
+            *second = Second { began: Some(now), lines: 1 };
+            return Some(unsaid);
+        }
+        second.lines += 1;
+        (second.lines <= LINES_A_SECOND).then_some(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_counted_and_not_written() {
+        let log = RefusalLog::default();
+        let start = Instant::now();
+        let said = (0..100).filter(|_| log.may_say(start).is_some()).count();
+        assert_eq!(said, 20);
+        assert_eq!(log.may_say(start + Duration::from_millis(999)), None);
+        assert_eq!(log.may_say(start + Duration::from_secs(1)), Some(81));
+        assert_eq!(log.may_say(start + Duration::from_secs(1)), Some(0));
+        assert_eq!(log.may_say(start + Duration::from_secs(9)), Some(0));
+    }
+}

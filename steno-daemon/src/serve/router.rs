@@ -1,0 +1,80 @@
+//! Which request goes where.
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    middleware::map_response,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header::CONTENT_TYPE};
+use steno_proto::legacy::stenographer_server::StenographerServer;
+use tonic::{Code, service::Routes};
+
+use super::{Health, ServeError, tuning::MESSAGE_BYTES};
+use crate::{
+    answer::{LegacyService, Services},
+    metrics::{self, Metrics},
+};
+
+/// The port that serves everything.
+pub(super) fn everything(services: Services, health: &Health, metrics: Metrics) -> Result<Router, ServeError> {
+    let reflection = || {
+        // Each version would describe itself alone.
+        tonic_reflection::server::Builder::configure()
+            .include_reflection_service(false)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(steno_proto::FILE_DESCRIPTOR_SET)
+            // What the details of a status are made of.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    let grpc = Routes::new(services.sensor.max_decoding_message_size(MESSAGE_BYTES))
+        .add_service(services.legacy.max_decoding_message_size(MESSAGE_BYTES))
+        .add_service(health.service().max_decoding_message_size(MESSAGE_BYTES))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    let http = Router::new().route("/metrics", get(show_metrics)).with_state(metrics);
+    Ok(finish(grpc.into_axum_router().merge(http)))
+}
+
+/// `Rpc.ServerPort`, which serves what it did in stenographer 1.0.1.
+pub(super) fn legacy_alone(service: StenographerServer<LegacyService>) -> Router {
+    let grpc = Routes::new(service.max_decoding_message_size(MESSAGE_BYTES));
+    finish(grpc.into_axum_router())
+}
+
+fn finish(router: Router) -> Router {
+    router.fallback(nothing_there).layer(map_response(too_large))
+}
+
+async fn show_metrics(State(metrics): State<Metrics>) -> Response {
+    match metrics.encode() {
+        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the metrics: {e}\n")).into_response(),
+    }
+}
+
+/// Each kind of client gets the answer that it understands.
+async fn nothing_there(request: Request<Body>) -> Response {
+    let is_grpc = |headers: &HeaderMap| {
+        headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    };
+    let path = request.uri().path();
+    if is_grpc(request.headers()) {
+        return tonic::Status::unimplemented(format!("there is no method {path} here")).into_http::<Body>();
+    }
+    (StatusCode::NOT_FOUND, format!("there is nothing at {path}\n")).into_response()
+}
+
+/// tonic calls a message that is too large "out of range"; the rest of gRPC says "resource exhausted".
+async fn too_large(mut response: Response) -> Response {
+    const STATUS: &str = "grpc-status";
+    let is = |code: Code| HeaderValue::from(code as i32);
+    if response.headers().get(STATUS) == Some(&is(Code::OutOfRange)) {
+        let _ = response.headers_mut().insert(STATUS, is(Code::ResourceExhausted));
+    }
+    response
+}

@@ -1,0 +1,10 @@
+//! The sensor's ports over real sockets with real TLS: who is let in, who is not and why, what is served where, and how it
+//! ends.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod api;
+mod end;
+mod ports;
+mod refused;
+mod support;
+mod welcome;

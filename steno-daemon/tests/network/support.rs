@@ -1,0 +1,355 @@
+//! A sensor without capture that listens on loopback, clients for it, and its log.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write},
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hyper_util::rt::TokioIo;
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use steno_core::{
+    BLOCK_BYTES, SystemClock, TimestampNs,
+    block::{Block, BlockWriter, Push},
+    testkit::FrameBuilder,
+};
+use steno_daemon::{
+    capture::ThreadDirectories,
+    config::{Config, Limits, RpcConfig, ThreadConfig},
+    metrics::Metrics,
+    retention::{Bounds, ThreadRetention},
+    sensor::{Sensor, SensorSettings},
+    serve::{Certificates, Health, ServeError, Server, Tuning},
+};
+use steno_proto::certs::{CertDir, client_tls};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tonic::transport::{Channel, Endpoint};
+
+/// No test waits longer than this for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server, its directory, and what it was configured with.
+pub(crate) struct Running {
+    pub(crate) root: TempDir,
+    pub(crate) certs: CertDir,
+    pub(crate) address: SocketAddr,
+    pub(crate) rpc_address: Option<SocketAddr>,
+    pub(crate) metrics: Metrics,
+    pub(crate) certificates: Certificates,
+    pub(crate) health: Health,
+    stop: Option<oneshot::Sender<()>>,
+    ended: JoinHandle<Result<(), ServeError>>,
+    _sensor: Sensor,
+}
+
+/// What a test wants to be different.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    pub(crate) tuning: Tuning,
+    pub(crate) crl: bool,
+    /// A second port, with a CA of its own in `rpc/`.
+    pub(crate) rpc: bool,
+    /// A segment with [`PACKETS`] packets of port 53.
+    pub(crate) packets: bool,
+}
+
+/// Packets of a segment that a test has made.
+pub(crate) const PACKETS: u32 = 1_000;
+
+pub(crate) async fn start(wanted: Wanted) -> Running {
+    let _said = log();
+    let root = tempfile::tempdir().unwrap();
+    let certs = CertDir::new(root.path().join("certs"));
+    let _made = certs.init(&["127.0.0.1"]).unwrap();
+    let mut config = config(root.path());
+    if wanted.crl {
+        let path = root.path().join("crl.pem");
+        fs::write(&path, revoking(&certs, &[7])).unwrap();
+        config.crl = Some(path);
+    }
+    if wanted.rpc {
+        let other = CertDir::new(root.path().join("rpc"));
+        let _made = other.init(&["127.0.0.1"]).unwrap();
+        config.rpc = Some(RpcConfig {
+            ca_cert: other.ca_cert(),
+            server_cert: other.server_cert(),
+            server_key: other.server_key(),
+            port: 0,
+            server_max_bytes: None,
+            client_chunk_bytes: 1_000,
+            client_max_bytes: None,
+        });
+    }
+    let (metrics, clock) = (Metrics::new(), Arc::new(SystemClock));
+    let sensor = sensor(&config, &metrics);
+    if wanted.packets {
+        fill(&config.threads[0]);
+    }
+    let server = Server::bind(&config, sensor.view(), metrics.clone(), clock, wanted.tuning).await.unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (address, rpc_address) = (server.address(), server.rpc_address());
+    let (certificates, health) = (server.certificates(), server.health());
+    let ended = tokio::spawn(server.run(async {
+        let _gone = stopped.await;
+    }));
+    Running {
+        root,
+        certs,
+        address,
+        rpc_address,
+        metrics,
+        certificates,
+        health,
+        stop: Some(stop),
+        ended,
+        _sensor: sensor,
+    }
+}
+
+/// One thread in `root`, on an interface that no capture process is started for.
+pub(crate) fn config(root: &Path) -> Config {
+    Config {
+        threads: vec![ThreadConfig {
+            packets_directory: root.join("PKT0"),
+            index_directory: root.join("IDX0"),
+            interface: "none0".into(),
+            disk_free_percentage: 1,
+            max_directory_files: None,
+            max_age: None,
+            max_bytes: None,
+        }],
+        stenotype_path: "/bin/false".into(),
+        flags: Vec::new(),
+        index_format: None,
+        host: Ipv4Addr::LOCALHOST.into(),
+        port: 0,
+        cert_path: root.join("certs"),
+        crl: None,
+        max_open_files: 1_000,
+        rpc: None,
+        audit: None,
+        limits: Limits::default(),
+    }
+}
+
+/// The store of `config`, empty, with nothing that captures into it.
+pub(crate) fn sensor(config: &Config, metrics: &Metrics) -> Sensor {
+    let thread = &config.threads[0];
+    let (packets, index) = (thread.packets_directory.clone(), thread.index_directory.clone());
+    for directory in [&packets, &index] {
+        fs::create_dir(directory).unwrap();
+    }
+    let directories = ThreadDirectories { thread: 0, packets, index };
+    let threads = vec![ThreadRetention { directories, bounds: Bounds::default() }];
+    Sensor::open(SensorSettings { captures: Vec::new(), threads }, Arc::new(SystemClock), metrics).unwrap()
+}
+
+/// When the first packet was captured, and what the segment is called after.
+const EPOCH_S: u32 = 1_700_000_000;
+
+/// Publishes a segment.
+fn fill(thread: &ThreadConfig) {
+    let (mut log, mut writer) = (steno_index::Log::new(), BlockWriter::new(BLOCK_BYTES));
+    for i in 0..PACKETS {
+        let time = TimestampNs::from_parts(EPOCH_S, i);
+        let frame = FrameBuilder::ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(40_000, 53).build();
+        assert_ne!(writer.push(time, u32::try_from(frame.len()).unwrap(), &frame).unwrap(), Push::Full);
+    }
+    let block = writer.finish(1);
+    steno_index::note_block(&mut log, 0, &Block::parse(block).unwrap(), None).unwrap();
+    let name = format!("{EPOCH_S}000000");
+    fs::write(thread.packets_directory.join(&name), block).unwrap();
+    let mut index = Vec::new();
+    let facts = steno_index::Facts { block_bytes: BLOCK_BYTES, ..steno_index::Facts::default() };
+    let _summary = steno_index::seal(&log, &facts, &mut index).unwrap();
+    fs::write(thread.index_directory.join(&name), index).unwrap();
+}
+
+impl Running {
+    /// The packet file of the segment that was asked for.
+    pub(crate) fn packet_file(&self) -> PathBuf {
+        self.root.path().join(format!("PKT0/{EPOCH_S}000000"))
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub(crate) async fn stop(mut self) -> Duration {
+        let began = Instant::now();
+        drop(self.stop.take());
+        within("the end", self.ended).await.unwrap().unwrap();
+        began.elapsed()
+    }
+
+    pub(crate) fn client(&self) -> ClientConfig {
+        client_tls(&self.certs).unwrap().config
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        channel(self.address, self.client()).await.unwrap()
+    }
+
+    /// A count out of the metrics.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.metrics.encode().unwrap();
+        let line = text.lines().find(|line| line.split([' ', '{']).next() == Some(name));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
+    }
+}
+
+/// `future`, which must not take for ever.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} takes too long"))
+}
+
+/// Shakes hands with `address`.
+pub(crate) async fn connect(address: SocketAddr, client: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(address).await?;
+    let name = ServerName::IpAddress(address.ip().into());
+    TlsConnector::from(Arc::new(client)).connect(name, tcp).await
+}
+
+/// A client of gRPC.
+pub(crate) async fn channel(address: SocketAddr, client: ClientConfig) -> Result<Channel, tonic::transport::Error> {
+    let connector = tower::service_fn(move |_| {
+        let client = client.clone();
+        async move { connect(address, client).await.map(TokioIo::new) }
+    });
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    within("connecting", endpoint.connect_with_connector(connector)).await
+}
+
+/// Asks for `/metrics` over HTTP/1.1 and gives the first line of the answer, or why there is none.
+pub(crate) async fn get_metrics(stream: &mut TlsStream<TcpStream>) -> io::Result<String> {
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: sensor\r\nConnection: close\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    let read = within("the answer", stream.read_to_end(&mut answer)).await;
+    let text = String::from_utf8_lossy(&answer);
+    match text.lines().next() {
+        Some(line) => Ok(line.to_owned()),
+        None => Err(read.err().unwrap_or(io::ErrorKind::UnexpectedEof.into())),
+    }
+}
+
+/// PEM of a certificate that the CA of `dir` has signed, as `alter` wants it, and of its key.
+pub(crate) fn signed(dir: &CertDir, alter: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "test");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.is_ca = IsCa::ExplicitNoCa;
+    let now = time::OffsetDateTime::now_utc();
+    (params.not_before, params.not_after) = (now - time::Duration::DAY, now + time::Duration::DAY);
+    alter(&mut params);
+    let key = KeyPair::generate().unwrap();
+    (params.signed_by(&key, &issuer(dir)).unwrap().pem(), key.serialize_pem())
+}
+
+pub(crate) fn issuer(dir: &CertDir) -> Issuer<'static, KeyPair> {
+    let key = KeyPair::from_pem(&fs::read_to_string(dir.ca_key()).unwrap()).unwrap();
+    Issuer::from_ca_cert_pem(&fs::read_to_string(dir.ca_cert()).unwrap(), key).unwrap()
+}
+
+fn revoking(dir: &CertDir, serials: &[u64]) -> String {
+    let now = time::OffsetDateTime::now_utc();
+    let revoked = |serial: &u64| rcgen::RevokedCertParams {
+        serial_number: (*serial).into(),
+        revocation_time: now,
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let params = rcgen::CertificateRevocationListParams {
+        this_update: now - time::Duration::HOUR,
+        next_update: now + time::Duration::DAY,
+        crl_number: 1.into(),
+        issuing_distribution_point: None,
+        revoked_certs: serials.iter().map(revoked).collect(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    params.signed_by(&issuer(dir)).unwrap().pem().unwrap()
+}
+
+/// What was logged, of all tests of this process.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+/// Who called, and when: ports are used again.
+pub(crate) struct Caller {
+    address: SocketAddr,
+    since: usize,
+}
+
+impl Log {
+    /// Calls `address`. What is said of the call comes after what was said before it.
+    pub(crate) async fn call(&self, address: SocketAddr) -> (TcpStream, Caller) {
+        let since = self.0.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        (tcp, Caller { address, since })
+    }
+
+    /// The reason for which a client was refused, once it is there.
+    pub(crate) async fn refusal(&self, caller: &Caller) -> String {
+        let wanted = format!("refused {}: ", caller.address);
+        let look = async {
+            loop {
+                let text = {
+                    let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                    String::from_utf8_lossy(&all[caller.since..]).into_owned()
+                };
+                if let Some((_, reason)) = text.lines().find_map(|line| line.split_once(&wanted)) {
+                    return reason.split(" peer=").next().unwrap_or_default().to_owned();
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        within("the line in the log", look).await
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn log() -> Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let log = Log::default();
+        let writer = log.clone();
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+        log
+    })
+    .clone()
+}
+
+/// The names of `certs` directories of clients, by what is the matter with them.
+pub(crate) fn client_dir(root: &Path, ca: &CertDir, name: &str, pair: (String, String)) -> CertDir {
+    let dir = CertDir::new(root.join("clients").join(name));
+    fs::create_dir_all(dir.path()).unwrap();
+    let _bytes = fs::copy(ca.ca_cert(), dir.ca_cert()).unwrap();
+    fs::write(dir.client_cert(), pair.0).unwrap();
+    fs::write(dir.client_key(), pair.1).unwrap();
+    dir
+}
+
+/// Outcomes by state of the client, printed where a test fails.
+pub(crate) type Table = BTreeMap<&'static str, String>;
