@@ -16,7 +16,7 @@ use steno_query::{Cancel, Options, Query, QueryErrors};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Bounds, Parts, Refused, convert,
+    Bounds, HangUp, Parts, Refused, convert,
     limits::{Gate, Ticket},
     segments,
     worker::{self, SensorBounds, Worker},
@@ -58,12 +58,22 @@ pub struct Ask {
     pub max_bytes: Option<u64>,
     /// End after so long.
     pub deadline: Option<Duration>,
+    /// Who hangs up where nothing is taken of the answer any more.
+    pub hang_up: HangUp,
 }
 
 impl Ask {
     /// Everything that matches `query`.
     pub fn new(method: Method, query: Query) -> Self {
-        Self { method, query, format: Format::default(), max_packets: None, max_bytes: None, deadline: None }
+        Self {
+            method,
+            query,
+            format: Format::default(),
+            max_packets: None,
+            max_bytes: None,
+            deadline: None,
+            hang_up: HangUp::default(),
+        }
     }
 }
 
@@ -192,7 +202,7 @@ impl Answers {
     ///
     /// # Errors
     /// [`Refused`]: it was not begun.
-    pub fn segments(&self, wanted: v1::SegmentsRequest) -> Result<Parts<Vec<v1::Segment>>, Refused> {
+    pub fn segments(&self, wanted: v1::SegmentsRequest, hang_up: HangUp) -> Result<Parts<Vec<v1::Segment>>, Refused> {
         let ticket = self.admit(Method::Segments)?;
         let inner = Arc::clone(&self.0);
         let meter = self.0.metrics.query(Method::Segments);
@@ -204,7 +214,7 @@ impl Answers {
             let receipt = v1::Receipt { truncated_by: by.into(), complete: listed, ..v1::Receipt::default() };
             (receipt, SensorBounds::default())
         };
-        Ok(worker::start(ticket, meter, Arc::clone(&self.0.counts), self.0.bounds.stall, work))
+        Ok(worker::start(ticket, meter, Arc::clone(&self.0.counts), self.0.bounds.stall, hang_up, work))
     }
 
     /// What the sensor is.
@@ -259,8 +269,8 @@ impl Answers {
     ) -> Result<Parts<T>, Refused> {
         let ticket = self.admit(ask.method)?;
         let meter = self.0.metrics.query(ask.method);
-        let (counts, stall) = (Arc::clone(&self.0.counts), self.0.bounds.stall);
-        Ok(worker::start(ticket, meter, counts, stall, move |worker| work(worker, &ask)))
+        let (counts, stall, hang_up) = (Arc::clone(&self.0.counts), self.0.bounds.stall, ask.hang_up.clone());
+        Ok(worker::start(ticket, meter, counts, stall, hang_up, move |worker| work(worker, &ask)))
     }
 
     fn admit(&self, method: Method) -> Result<Ticket, Refused> {

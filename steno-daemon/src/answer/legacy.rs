@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     Answers, Ask, Failed, Part,
     replies::{Ready, Replies, pieces},
+    sensor::hang_up,
 };
 use crate::metrics::Method;
 
@@ -92,6 +93,7 @@ impl Stenographer for LegacyService {
     type RetrievePcapStream = Messages;
 
     async fn retrieve_pcap(&self, request: Request<PcapRequest>) -> Result<Response<Messages>, Status> {
+        let hang_up = hang_up(request.extensions());
         let request = request.into_inner();
         let wanted = self.bounds(&request).map_err(|why| {
             self.answers.refuse(Method::RetrievePcap);
@@ -105,7 +107,8 @@ impl Stenographer for LegacyService {
                 return Ok(Response::new(Box::pin(nothing)));
             }
         };
-        let ask = Ask { format: Format::Pcap, max_bytes: wanted.max_bytes, ..Ask::new(Method::RetrievePcap, query) };
+        let ask =
+            Ask { format: Format::Pcap, max_bytes: wanted.max_bytes, hang_up, ..Ask::new(Method::RetrievePcap, query) };
         let uid = if request.uid.is_empty() { Uuid::new_v4().to_string() } else { request.uid };
         let parts = self.answers.packets(ask)?;
         let mut header = None;

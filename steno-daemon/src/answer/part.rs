@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_stream::Stream;
 
-use super::Failed;
+use super::{Failed, place::Hold};
 
 /// How long nothing comes before the client is told how far the work is, and then how often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -68,6 +68,8 @@ pub(super) struct Last<T> {
     /// Found, and not taken in time.
     pub(super) rest: Option<T>,
     pub(super) ending: Ending,
+    /// Given back with the ending.
+    pub(super) hold: Option<Hold>,
 }
 
 /// The parts of an answer, [`Part::End`] last. Dropped before, it ends the query.
@@ -76,7 +78,7 @@ pub struct Parts<T> {
     items: mpsc::Receiver<T>,
     last: Option<oneshot::Receiver<Last<T>>>,
     /// To come after the items.
-    ending: Option<Ending>,
+    ending: Option<(Ending, Option<Hold>)>,
     quiet: Pin<Box<Sleep>>,
     cancel: Cancel,
     delivered: Delivered,
@@ -113,7 +115,9 @@ impl<T: Unpin> Stream for Parts<T> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Part<T>>> {
         let this = self.get_mut();
-        if let Some(ending) = this.ending.take() {
+        if let Some((ending, hold)) = this.ending.take() {
+            // Before the client can know of the end, so that it may ask again at once.
+            drop(hold);
             return Poll::Ready(Some(Part::End(Box::new(ending))));
         }
         let Some(last) = &mut this.last else { return Poll::Ready(None) };
@@ -126,12 +130,16 @@ impl<T: Unpin> Stream for Parts<T> {
                 // The thread says how it ended before it lets go of the items.
                 let last = ready!(Pin::new(last).poll(cx));
                 this.last = None;
-                let Last { rest, ending } = last.unwrap_or_else(|_| Last {
+                let Last { rest, ending, hold } = last.unwrap_or_else(|_| Last {
                     rest: None,
                     ending: Ending { receipt: None, failed: Some(Failed::internal("the query ended without a word")) },
+                    hold: None,
                 });
-                let Some(rest) = rest else { return Poll::Ready(Some(Part::End(Box::new(ending)))) };
-                this.ending = Some(ending);
+                let Some(rest) = rest else {
+                    drop(hold);
+                    return Poll::Ready(Some(Part::End(Box::new(ending))));
+                };
+                this.ending = Some((ending, hold));
                 return Poll::Ready(Some(Part::Item(rest)));
             }
             Poll::Pending => {}
@@ -176,7 +184,7 @@ mod tests {
         items.send(7).await.unwrap();
         assert_eq!(parts.next().await, Some(Part::Item(7)));
         let ending = Ending { receipt: Some(v1::Receipt::default()), failed: None };
-        last.send(Last { rest: Some(8), ending: ending.clone() }).unwrap();
+        last.send(Last { rest: Some(8), ending: ending.clone(), hold: None }).unwrap();
         drop(items);
         assert_eq!(parts.next().await, Some(Part::Item(8)), "what was not taken in time comes before the end");
         assert_eq!(parts.next().await, Some(Part::End(Box::new(ending))));

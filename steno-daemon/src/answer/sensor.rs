@@ -12,10 +12,10 @@ use steno_proto::{
     },
 };
 use tokio_stream::StreamExt;
-use tonic::{Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status};
 
 use super::{
-    Answers, Ask, Host, LegacyLimits, LegacyService, Part, convert, diagnostic,
+    Answers, Ask, HangUp, Host, LegacyLimits, LegacyService, Part, convert, diagnostic,
     replies::{Ready, Replies, pieces},
     status,
 };
@@ -57,10 +57,10 @@ impl SensorService {
         Self { answers, host: Arc::new(host) }
     }
 
-    fn ask(&self, method: Method, query: &str, deadline_ms: u64) -> Result<Ask, Status> {
+    fn ask(&self, method: Method, query: &str, deadline_ms: u64, hang_up: HangUp) -> Result<Ask, Status> {
         let query = self.answers.parse(method, query).map_err(|errors| diagnostic::status(&errors))?;
         let deadline = (deadline_ms > 0).then(|| Duration::from_millis(deadline_ms));
-        Ok(Ask { deadline, ..Ask::new(method, query) })
+        Ok(Ask { deadline, hang_up, ..Ask::new(method, query) })
     }
 
     fn refuse(&self, method: Method, status: Status) -> Status {
@@ -76,7 +76,7 @@ impl Sensor for SensorService {
     type SegmentsStream = Replies<Vec<Segment>, SegmentsResponse>;
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
-        let request = request.into_inner();
+        let (hang_up, request) = taken_apart(request);
         if request.follow {
             let why =
                 "this version cannot follow a query yet: leave out `follow`, and ask again later for what came since";
@@ -90,7 +90,7 @@ impl Sensor for SensorService {
             format,
             max_packets: request.max_packets,
             max_bytes: request.max_bytes,
-            ..self.ask(Method::Query, &request.query, request.deadline_ms)?
+            ..self.ask(Method::Query, &request.query, request.deadline_ms, hang_up)?
         };
         let chunk_bytes = match usize::try_from(request.chunk_bytes).unwrap_or(usize::MAX) {
             0 => CHUNK_BYTES,
@@ -101,15 +101,16 @@ impl Sensor for SensorService {
     }
 
     async fn flows(&self, request: Request<FlowsRequest>) -> Result<Response<Self::FlowsStream>, Status> {
-        let request = request.into_inner();
-        let ask = self.ask(Method::Flows, &request.query, request.deadline_ms)?;
+        let (hang_up, request) = taken_apart(request);
+        let ask = self.ask(Method::Flows, &request.query, request.deadline_ms, hang_up)?;
         let parts = self.answers.flows(ask)?;
         Ok(Response::new(Replies::new(parts, flow_messages)))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
-        let request = request.into_inner();
-        let mut parts = self.answers.explain(self.ask(Method::Explain, &request.query, request.deadline_ms)?)?;
+        let (hang_up, request) = taken_apart(request);
+        let ask = self.ask(Method::Explain, &request.query, request.deadline_ms, hang_up)?;
+        let mut parts = self.answers.explain(ask)?;
         let mut explained = None;
         while let Some(part) = parts.next().await {
             match part {
@@ -134,9 +135,21 @@ impl Sensor for SensorService {
     }
 
     async fn segments(&self, request: Request<SegmentsRequest>) -> Result<Response<Self::SegmentsStream>, Status> {
-        let parts = self.answers.segments(request.into_inner())?;
+        let (hang_up, request) = taken_apart(request);
+        let parts = self.answers.segments(request, hang_up)?;
         Ok(Response::new(Replies::new(parts, segment_messages)))
     }
+}
+
+/// A request, and who hangs up on its client; where nobody said so, nobody does.
+fn taken_apart<M>(request: Request<M>) -> (HangUp, M) {
+    let (_, extensions, message) = request.into_parts();
+    (hang_up(&extensions), message)
+}
+
+/// Who hangs up on the client of a request.
+pub(super) fn hang_up(extensions: &Extensions) -> HangUp {
+    extensions.get::<HangUp>().cloned().unwrap_or_default()
 }
 
 fn query_messages(part: Part<Bytes>, chunk_bytes: usize, ready: &mut Ready<QueryResponse>) {

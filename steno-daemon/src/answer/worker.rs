@@ -2,6 +2,7 @@
 //! is full. So the memory of an answer is bounded, and a client that is slow slows its own query only.
 
 use std::{
+    cell::Cell,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,11 +22,14 @@ use super::{
     answers::{Counts, Failed},
     limits::Ticket,
     part::{Delivered, Last},
+    place::{HangUp, Place},
 };
 use crate::metrics::{Outcome, QueryMeter};
 
 /// Items that are found ahead of the client.
 const AHEAD: usize = 2;
+/// What is added to the nice value of a thread that answers.
+const NICE: i32 = 10;
 /// The least time between two looks at how many packets were delivered, which cost some microseconds.
 const COUNT_EVERY: Duration = Duration::from_millis(100);
 
@@ -36,6 +40,7 @@ pub(super) struct Worker<T> {
     items: mpsc::Sender<T>,
     runtime: Handle,
     stall: Duration,
+    hang_up: HangUp,
     tally: Tally,
     cut: Option<Cut>,
     rest: Option<T>,
@@ -73,12 +78,28 @@ pub(super) struct SensorBounds {
     pub(super) deadline: bool,
 }
 
+thread_local! {
+    /// Whether this thread has been put below capture.
+    static IS_BELOW: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What this thread does from now on makes way for capture: on the processors by its nice value and, as no class of I/O
+/// priority is set, on the disks by the one that the kernel derives from it (ioprio_set(2)). It stays so, for only root may
+/// take it back; these threads do nothing but answer.
+fn below_capture() {
+    if !IS_BELOW.replace(true) {
+        // Linux has a nice value for each thread (nice(2), C library/kernel differences). Refused, the query runs as it is.
+        let _ = rustix::process::nice(NICE);
+    }
+}
+
 /// Has `work` done on a thread of its own. It hands items over until it is told that it is [`Over`], and gives the receipt.
 pub(super) fn start<T: Send + Unpin + 'static>(
     ticket: Ticket,
     meter: QueryMeter,
     counts: Arc<Counts>,
     stall: Duration,
+    hang_up: HangUp,
     work: impl FnOnce(&mut Worker<T>) -> (v1::Receipt, SensorBounds) + Send + 'static,
 ) -> Parts<T> {
     let (items, taken) = mpsc::channel(AHEAD);
@@ -87,8 +108,9 @@ pub(super) fn start<T: Send + Unpin + 'static>(
     let (cancel, delivered) = (ticket.cancel().clone(), Delivered::default());
     let tally = Tally { delivered: delivered.clone(), meter, counts, counted_at: None };
     let runtime = Handle::current();
-    let mut worker = Worker { ticket, began, items, runtime, stall, tally, cut: None, rest: None };
+    let mut worker = Worker { ticket, began, items, runtime, stall, hang_up, tally, cut: None, rest: None };
     let _detached = spawn_blocking(move || {
+        below_capture();
         let (receipt, bounds) = work(&mut worker);
         worker.end(receipt, bounds, last);
     });
@@ -139,7 +161,7 @@ impl<T> Worker<T> {
     }
 
     fn end(self, mut receipt: v1::Receipt, bounds: SensorBounds, last: oneshot::Sender<Last<T>>) {
-        let Self { ticket, began, items, mut tally, cut, rest, .. } = self;
+        let Self { ticket, began, items, runtime, stall, hang_up, mut tally, cut, rest } = self;
         let found_all = receipt.truncated_by() == Truncation::Unspecified;
         let cut = match (cut, receipt.truncated_by()) {
             // It had come to its end by then.
@@ -170,11 +192,25 @@ impl<T> Worker<T> {
             receipt.query
         );
         tally.meter.finish(outcome);
-        // Before the client can know of the end, so that it may ask again at once.
-        drop(ticket);
-        let _nobody = last.send(Last { rest, ending: Ending { receipt: Some(receipt), failed } });
+        let gate = ticket.gate().clone();
+        let place = Place::new(ticket);
+        let ending = Ending { receipt: Some(receipt), failed };
+        // Where nobody is there to take it, it is dropped at once, and the place with it.
+        drop(last.send(Last { rest, ending, hold: Some(place.hold()) }));
         // After the ending, which is looked for as soon as there are no more items.
         drop(items);
+        let taken = runtime.block_on(async {
+            select! {
+                biased;
+                () = place.given_back() => true,
+                () = gate.stopped().cancelled() => true,
+                () = sleep(stall) => false,
+            }
+        });
+        if !taken {
+            hang_up.now();
+        }
+        place.give_back();
     }
 }
 

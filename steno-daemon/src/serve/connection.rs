@@ -13,13 +13,14 @@ use hyper_util::{
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::{ServiceExt, service_fn};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{
     Peer, Tuning,
     stopping::Stopping,
     tuning::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_BYTES, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES},
 };
+use crate::answer::HangUp;
 
 /// Takes `tcp` through the handshake.
 ///
@@ -51,11 +52,13 @@ pub(super) async fn serve(
     let peer = Peer::new(address, tls.peer_certificates());
     let builder = builder(&tuning, tls.alpn_protocol());
     debug!("{peer} is connected");
+    let hang_up = HangUp::default();
     let service = service_fn({
-        let peer = peer.clone();
+        let (peer, hang_up) = (peer.clone(), hang_up.clone());
         move |mut request: Request<Incoming>| {
             debug!("{peer}: {} {}", request.method(), request.uri().path());
             let _ = request.extensions_mut().insert(peer.clone());
+            let _ = request.extensions_mut().insert(hang_up.clone());
             let router = router.clone();
             async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
         }
@@ -69,12 +72,19 @@ pub(super) async fn serve(
     };
     tokio::select! {
         ended = connection.as_mut() => return ended_with(&peer, ended),
+        () = hang_up.asked() => return hung_up(&peer, &tuning),
         () = no_more_requests => connection.as_mut().graceful_shutdown(),
     }
     tokio::select! {
         ended = connection.as_mut() => ended_with(&peer, ended),
+        () = hang_up.asked() => hung_up(&peer, &tuning),
         () = stopping.closing() => debug!("{peer} was disconnected by the stop"),
     }
+}
+
+fn hung_up(peer: &Peer, tuning: &Tuning) {
+    let seconds = tuning.stall_after.as_secs_f32();
+    warn!("hung up on {peer}: for {seconds} s it took nothing of an answer, not even its end");
 }
 
 fn ended_with(peer: &Peer, result: Result<(), Box<dyn std::error::Error + Send + Sync>>) {

@@ -6,5 +6,6 @@ mod api;
 mod end;
 mod ports;
 mod refused;
+mod stalled;
 mod support;
 mod welcome;

@@ -65,10 +65,14 @@ pub(crate) struct Wanted {
     pub(crate) rpc: bool,
     /// A segment with [`PACKETS`] packets of port 53.
     pub(crate) packets: bool,
+    /// So many segments more, of [`PACKETS`] packets with [`BULK_PAYLOAD`] each.
+    pub(crate) bulk: u32,
 }
 
 /// Packets of a segment that a test has made.
 pub(crate) const PACKETS: u32 = 1_000;
+/// Bytes of payload that make those packets almost fill a block.
+pub(crate) const BULK_PAYLOAD: usize = 900;
 
 pub(crate) async fn start(wanted: Wanted) -> Running {
     let _said = log();
@@ -97,7 +101,10 @@ pub(crate) async fn start(wanted: Wanted) -> Running {
     let (metrics, clock) = (Metrics::new(), Arc::new(SystemClock));
     let sensor = sensor(&config, &metrics);
     if wanted.packets {
-        fill(&config.threads[0]);
+        fill(&config.threads[0], EPOCH_S, &[]);
+    }
+    for i in 0..wanted.bulk {
+        fill(&config.threads[0], EPOCH_S + 100 * (i + 1), &[i.to_le_bytes()[0]; BULK_PAYLOAD]);
     }
     let server = Server::bind(&config, sensor.view(), metrics.clone(), clock, wanted.tuning).await.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -161,17 +168,18 @@ pub(crate) fn sensor(config: &Config, metrics: &Metrics) -> Sensor {
 /// When the first packet was captured, and what the segment is called after.
 const EPOCH_S: u32 = 1_700_000_000;
 
-/// Publishes a segment.
-fn fill(thread: &ThreadConfig) {
+/// Publishes a segment that was opened at this second, and whose packets have this payload.
+fn fill(thread: &ThreadConfig, opened_s: u32, payload: &[u8]) {
     let (mut log, mut writer) = (steno_index::Log::new(), BlockWriter::new(BLOCK_BYTES));
     for i in 0..PACKETS {
-        let time = TimestampNs::from_parts(EPOCH_S, i);
-        let frame = FrameBuilder::ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(40_000, 53).build();
+        let time = TimestampNs::from_parts(opened_s, i);
+        let frame =
+            FrameBuilder::ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(40_000, 53).payload(payload).build();
         assert_ne!(writer.push(time, u32::try_from(frame.len()).unwrap(), &frame).unwrap(), Push::Full);
     }
     let block = writer.finish(1);
     steno_index::note_block(&mut log, 0, &Block::parse(block).unwrap(), None).unwrap();
-    let name = format!("{EPOCH_S}000000");
+    let name = format!("{opened_s}000000");
     fs::write(thread.packets_directory.join(&name), block).unwrap();
     let mut index = Vec::new();
     let facts = steno_index::Facts { block_bytes: BLOCK_BYTES, ..steno_index::Facts::default() };

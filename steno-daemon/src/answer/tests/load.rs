@@ -4,6 +4,7 @@ use std::{fs, time::Duration};
 
 use steno_query::Options;
 use tokio::time::sleep;
+use tokio_stream::StreamExt;
 use tonic::Code;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     support::{Served, TestStore, within},
     take,
 };
-use crate::answer::Bounds;
+use crate::answer::{Bounds, Part};
 
 /// Files that this process has open below `root`: those of queries.
 fn open_files(root: &std::path::Path) -> usize {
@@ -68,6 +69,26 @@ async fn a_selective_query_is_answered_while_bulk_ones_wait_for_their_clients() 
     assert!(taken.receipt().complete && taken.receipt().packets > 0);
     assert_eq!(served.answers.queries().running, 8);
     drop(bulk);
+    served.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_keeps_its_place_until_its_end_is_taken_or_it_is_dropped() {
+    let bounds = Bounds { most_running: 1, ..Bounds::default() };
+    let served = Served::new(TestStore::new(1, 1, 100, 10), bounds).await;
+    let mut parts = served.answers.packets(ask("udp")).unwrap();
+    // All of it is found, and lies there.
+    sleep(Duration::from_millis(300)).await;
+    loop {
+        assert_eq!(served.answers.queries().running, 1);
+        assert!(served.answers.packets(ask("udp")).is_err());
+        if let Some(Part::End(ending)) = within("the next part", parts.next()).await {
+            assert_eq!(ending.receipt.unwrap().packets, 100);
+            break;
+        }
+    }
+    assert_eq!(served.answers.queries().running, 0, "at once, so that the client may ask again");
+    drop(served.answers.packets(ask("udp")).unwrap());
     served.idle().await;
 }
 
