@@ -112,7 +112,16 @@ pub(crate) fn shows(level: Level) -> bool {
 
 /// One line, whole, so that lines of several threads do not mix.
 pub(crate) fn line(level: Level, text: fmt::Arguments<'_>) {
-    let line = format_line(level, text);
+    put(format_line(level, text));
+}
+
+/// Why the program fails, as programs say it; whatever is shown. Waits a moment for a reader, and for no longer.
+pub(crate) fn last_words(text: fmt::Arguments<'_>) {
+    put(format!("stenotype: {text}\n"));
+    flush();
+}
+
+fn put(line: String) {
     match PRINTER.get() {
         Some(printer) => {
             if printer.try_send(Message::Line(line)).is_err() {

@@ -13,6 +13,7 @@
 #![deny(unsafe_code)]
 
 mod console;
+mod control;
 mod counters;
 mod error;
 mod filter;
@@ -25,7 +26,7 @@ mod sys;
 
 pub use error::CaptureError;
 pub use flags::{Flags, IndexFormat, IoChoice, Seccomp, Switch};
-pub use run::run;
+pub use run::{complain, run};
 
 /// The command line, for help texts, completions and man pages.
 pub fn command() -> clap::Command {

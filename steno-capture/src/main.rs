@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     match steno_capture::run(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("stenotype: {e}");
+            steno_capture::complain(&e);
             ExitCode::FAILURE
         }
     }

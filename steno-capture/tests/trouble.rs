@@ -4,8 +4,9 @@
 mod support;
 
 use std::{
+    io::Read,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -147,23 +148,12 @@ fn packets_that_the_host_itself_sends_are_captured() {
     assert_eq!(frames(dir.path(), 0), sent);
 }
 
-#[test]
-fn a_terminal_that_is_held_does_not_hold_the_capture() {
-    let Some(wire) = Wire::new() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    // A pipe that nobody reads, and more lines than it and the queue before it hold.
-    let mut command =
-        wire.stenotype(dir.path(), &["--stats_blocks=1", "--blockage_sec=0.001", "--blocksize_kb=12", "--blocks=4096"]);
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let begun = Instant::now();
-    while names(dir.path()).is_empty() || names(&dir.path().join("PKT0")).is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "stenotype does not start");
-        thread::sleep(Duration::from_millis(20));
-    }
-    let sent = some_frames(3000);
-    wire.send(dir.path(), &sent, 1_500);
-    thread::sleep(Duration::from_millis(200));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+/// Flags that make many lines: a statistic a block, and small blocks.
+const TALKATIVE: [&str; 4] = ["--stats_blocks=1", "--blockage_sec=0.001", "--blocksize_kb=12", "--blocks=4096"];
+
+/// Ends when it is asked to, with status 0, although its log is a pipe that does not take it.
+fn stop(child: &mut Child) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), Signal::TERM).unwrap();
     let begun = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -173,7 +163,86 @@ fn a_terminal_that_is_held_does_not_hold_the_capture() {
         thread::sleep(Duration::from_millis(20));
     };
     assert_eq!(status.code(), Some(0));
+}
+
+fn wait_for_capture(dir: &Path) {
+    let begun = Instant::now();
+    while names(dir).is_empty() || names(&dir.join("PKT0")).is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "stenotype does not start");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_terminal_that_is_held_does_not_hold_the_capture() {
+    let Some(wire) = Wire::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    // A pipe that nobody reads, and more lines than it and the queue before it hold.
+    let mut child = wire.stenotype(dir.path(), &TALKATIVE).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_capture(dir.path());
+    let sent = some_frames(3000);
+    wire.send(dir.path(), &sent, 1_500);
+    thread::sleep(Duration::from_millis(200));
+    stop(&mut child);
     assert_eq!(frames_of_blocks(dir.path(), 0, 12 << 10).len(), sent.len());
+}
+
+#[test]
+fn lines_that_nobody_read_are_counted() {
+    let Some(wire) = Wire::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = wire.stenotype(dir.path(), &TALKATIVE).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_capture(dir.path());
+    let sent = some_frames(3000);
+    wire.send(dir.path(), &sent, 1_500);
+    let mut log = child.stderr.take().unwrap();
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        let _ = log.read_to_string(&mut text).unwrap();
+        text
+    });
+    thread::sleep(Duration::from_millis(500));
+    stop(&mut child);
+    let text = reader.join().unwrap();
+    let said = text.lines().filter(|line| line.contains("Thread 0 stats: ")).count();
+    let left_out = text.lines().find_map(|line| line.split_once(" log lines were left out")?.0.rsplit(' ').next());
+    let left_out: usize = left_out.unwrap_or_else(|| panic!("no count in {text}")).parse().unwrap();
+    assert!(left_out > 100, "{left_out} lines were left out");
+    // One line for each block: each is there or counted. Files are told too, with -v.
+    let blocks = text.lines().filter_map(|line| line.split_once(" blocks=")?.1.split(' ').next()).next_back().unwrap();
+    assert!(said + left_out >= blocks.parse().unwrap(), "{said} lines, {left_out} left out, {blocks} blocks");
+    assert_eq!(frames_of_blocks(dir.path(), 0, 12 << 10).len(), sent.len());
+}
+
+#[test]
+fn a_log_that_is_closed_is_no_reason_to_end() {
+    let Some(wire) = Wire::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = wire.stenotype(dir.path(), &TALKATIVE);
+    let _ = command.arg("--fileage_sec=1");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_capture(dir.path());
+    drop((child.stdout.take(), child.stderr.take()));
+    let sent = some_frames(300);
+    wire.send(dir.path(), &sent, 1_000);
+    let begun = Instant::now();
+    while names(&dir.path().join("IDX0")).iter().all(|name| name.starts_with('.')) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nothing is sealed");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(child.try_wait().unwrap().is_none());
+    stop(&mut child);
+    assert_eq!(frames_of_blocks(dir.path(), 0, 12 << 10).len(), sent.len());
+}
+
+#[test]
+fn a_start_that_fails_says_so_with_its_status_where_nobody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stenotype"));
+    let _ = command.arg(format!("--dir={}", dir.path().display())).arg("--index_format=leveldb").stdin(Stdio::null());
+    assert_eq!(command.stderr(writer).status().unwrap().code(), Some(1));
 }
 
 #[test]

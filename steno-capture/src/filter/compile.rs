@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::{console::warning, sys::FilterInstruction};
+use crate::{console::warning, control, sys::FilterInstruction};
 
 /// Where system programs are, for a process whose PATH was not set by a person.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -48,7 +48,7 @@ impl Failed {
 
 fn tcpdump(args: &[&str]) -> Result<String, Failed> {
     let mut command = Command::new("tcpdump");
-    let _ = command.args(args).stdin(Stdio::null());
+    let _ = command.args(args).stdin(Stdio::null()).env_remove(control::VARIABLE);
     if std::env::var_os("PATH").is_none() {
         let _ = command.env("PATH", PATH);
     }

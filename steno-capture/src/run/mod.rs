@@ -9,7 +9,7 @@ mod signals;
 mod start;
 mod watch;
 
-use crate::{CaptureError, Flags, console};
+use crate::{CaptureError, Flags, console, control::Control};
 
 /// Runs a capture with these flags until a signal ends it, or `--count` packets have come.
 ///
@@ -18,7 +18,15 @@ use crate::{CaptureError, Flags, console};
 /// while it ran; everything that reached the disk is published then, or stays hidden.
 pub fn run(flags: &Flags) -> Result<(), CaptureError> {
     console::start(flags.verbosity());
-    let result = start::start(flags).and_then(watch::watch);
+    // Before anything is opened here.
+    let control = Control::of_environment();
+    control.starting();
+    let result = start::start(flags, control).and_then(watch::watch);
     console::flush();
     result
+}
+
+/// Says on standard error why a capture failed. Unlike `eprintln!` it bears that nobody reads there any more.
+pub fn complain(error: &CaptureError) {
+    console::last_words(format_args!("{error}"));
 }

@@ -10,6 +10,7 @@ use signal_hook::{
 use crate::{
     CaptureError,
     console::{self, info},
+    control::Control,
     ring::Stop,
 };
 
@@ -33,7 +34,7 @@ impl SignalHandlers {
     ///
     /// # Errors
     /// Where the system gives no thread.
-    pub(super) fn obey(self, stop: Arc<Stop>) -> Result<Handle, CaptureError> {
+    pub(super) fn obey(self, stop: Arc<Stop>, control: Control) -> Result<Handle, CaptureError> {
         let mut signals = self.signals;
         let handle = signals.handle();
         let listen = move || {
@@ -44,6 +45,7 @@ impl SignalHandlers {
                     std::process::exit(INTERRUPTED);
                 }
                 info!("signal {signal}: writing and publishing what the ring holds");
+                control.stopping();
                 stop.ask();
             }
         };

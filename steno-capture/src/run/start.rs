@@ -18,11 +18,12 @@ use super::{
 use crate::{
     CaptureError, Flags, IndexFormat, IoChoice, Seccomp, Switch,
     console::{Level, debug, info, shows, warning},
+    control::Control,
     counters::Counters,
     filter::Filter,
     io::probe_uring,
     ring::{Budget, DropMeter, Stop, Tap, TapPlan, ThreadPlan, open_taps},
-    segment::{OpenSegment, Place, Sealer, WriterOptions},
+    segment::{OpenSegment, Place, Sealer, Sealing, WriterOptions},
     sys::{self, Acting, Host},
 };
 
@@ -33,6 +34,7 @@ pub(super) struct Started {
     pub(super) drops: Vec<Arc<DropMeter>>,
     pub(super) stop: Arc<Stop>,
     pub(super) signals: Handle,
+    pub(super) control: Control,
     /// Time between two lines of statistics.
     pub(super) stats_every: Option<Duration>,
 }
@@ -41,7 +43,7 @@ pub(super) struct Started {
 ///
 /// # Errors
 /// Whatever keeps the capture from starting.
-pub(super) fn start(flags: &Flags) -> Result<Started, CaptureError> {
+pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureError> {
     refuse(flags)?;
     tell_what_is_not_in_force(flags);
     let signals = SignalHandlers::install()?;
@@ -67,8 +69,8 @@ pub(super) fn start(flags: &Flags) -> Result<Started, CaptureError> {
         return Err(become_failed(&target, e));
     }
     directories.keep();
-    let signals = signals.obey(Arc::clone(&stop))?;
-    let parts = Parts { flags, filter, clock, stop: Arc::clone(&stop) };
+    let signals = signals.obey(Arc::clone(&stop), control.clone())?;
+    let parts = Parts { flags, filter, clock, stop: Arc::clone(&stop), control: control.clone() };
     let threads = parts.threads(taps, places, files)?;
     info!("capturing from {} into {} with {} threads", flags.iface, dir.display(), flags.threads);
     Ok(Started {
@@ -77,6 +79,7 @@ pub(super) fn start(flags: &Flags) -> Result<Started, CaptureError> {
         threads,
         stop,
         signals,
+        control,
         stats_every: (flags.stats_sec > 0).then(|| Duration::from_secs(flags.stats_sec)),
     })
 }
@@ -162,8 +165,7 @@ fn first_file(place: &Place, clock: &dyn Clock, target: &Target) -> Result<OpenS
     };
     writable(&place.index_dir)?;
     writable(&place.packets_dir)?;
-    OpenSegment::create(place, clock, steno_index::Log::default())
-        .map_err(|source| unwritable(&place.packets_dir, source, target))
+    OpenSegment::first(place, clock).map_err(|source| unwritable(&place.packets_dir, source, target))
 }
 
 fn unwritable(dir: &std::path::Path, source: io::Error, target: &Target) -> CaptureError {
@@ -195,6 +197,7 @@ struct Parts<'a> {
     filter: Option<Filter>,
     clock: Arc<dyn Clock>,
     stop: Arc<Stop>,
+    control: Control,
 }
 
 impl Parts<'_> {
@@ -210,8 +213,15 @@ impl Parts<'_> {
             .map(|(number, ((tap, place), open))| {
                 let counters = Arc::new(Counters::default());
                 let flags = self.flags;
-                let sealer = Sealer::start(number, flags.index_nicelevel, !flags.no_index, Arc::clone(&counters))
-                    .map_err(|source| CaptureError::System { what: "start a thread", source })?;
+                let sealing = Sealing {
+                    thread: number,
+                    nice_level: flags.index_nicelevel,
+                    with_index: !flags.no_index,
+                    counters: Arc::clone(&counters),
+                    control: self.control.clone(),
+                };
+                let sealer =
+                    Sealer::start(sealing).map_err(|source| CaptureError::System { what: "start a thread", source })?;
                 let socket = Arc::clone(&tap.socket);
                 let drops = DropMeter::new(socket, Arc::clone(&counters), Arc::clone(&self.clock));
                 Ok(ThreadPlan {

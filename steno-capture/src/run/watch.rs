@@ -1,4 +1,5 @@
-//! While packets are captured: reads what the kernel drops as each second begins, logs statistics, waits for the end.
+//! While packets are captured: reads what the kernel drops as each second begins, tells the daemon what was counted, logs
+//! statistics, waits for the end.
 
 use std::{
     sync::mpsc::{self, RecvTimeoutError},
@@ -21,7 +22,7 @@ use crate::{
 /// # Errors
 /// What ended a thread, and files that could not be published.
 pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
-    let Started { threads, counters, drops, stop, signals, stats_every } = started;
+    let Started { threads, counters, drops, stop, signals, control, stats_every } = started;
     let begun = Instant::now();
     let (alive, all_ended) = mpsc::channel::<()>();
     let spawned: Vec<_> = threads
@@ -34,10 +35,15 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
         })
         .collect();
     drop(alive);
+    if spawned.iter().all(Result::is_ok) {
+        control.ready(spawned.len());
+    }
+    let tell_counters = || (0..).zip(&counters).for_each(|(number, counters)| control.counters(number, counters));
     let mut said = Instant::now();
     // Every thread holds the other end until it ends.
     while all_ended.recv_timeout(until_next_second()) == Err(RecvTimeoutError::Timeout) {
         drops.iter().for_each(|meter| meter.read());
+        tell_counters();
         if stats_every.is_some_and(|every| said.elapsed() >= every) {
             said = Instant::now();
             for (number, counters) in (0..).zip(&counters) {
@@ -47,6 +53,8 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
     }
     let ended = join(spawned);
     signals.close();
+    drops.iter().for_each(|meter| meter.read());
+    tell_counters();
     report(&counters);
     ended.and_then(|()| match sum(&counters, |c| &c.unpublished) {
         0 => Ok(()),

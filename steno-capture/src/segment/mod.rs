@@ -4,6 +4,7 @@
 //! files, and goes on when a write fails. [`Sealer`] is its index thread, which makes the index and publishes both files.
 
 mod failure;
+mod names;
 mod open;
 mod rotation;
 mod seal;
@@ -13,7 +14,7 @@ mod writer;
 pub(crate) use open::{OpenSegment, Place};
 pub(crate) use rotation::Rotation;
 pub(crate) use seal::SealJob;
-pub(crate) use sealer::Sealer;
+pub(crate) use sealer::{Sealer, Sealing};
 pub(crate) use writer::{DropSource, Means, SegmentWriter, WriterOptions};
 
 #[cfg(test)]

@@ -1,15 +1,11 @@
 //! A segment whose packet file is being written.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc};
 
-use steno_core::{Clock, SegmentId, TimestampNs};
+use steno_core::{Clock, TimestampNs};
 use steno_index::{Log, segment::SegmentPaths};
 
+use super::names::Names;
 use crate::{error::words, io::PacketFile, sys::BlockMemory};
 
 /// The directories of a thread.
@@ -52,10 +48,16 @@ pub(crate) struct OpenSegment {
 }
 
 impl OpenSegment {
+    /// Opens the first file of a process.
+    pub(crate) fn first(place: &Place, clock: &dyn Clock) -> io::Result<Self> {
+        let mut names = Names::of(place, clock.now())?;
+        Self::create(place, &mut names, clock, Log::default())
+    }
+
     /// Opens a file that is named after the time now, with an empty log.
-    pub(crate) fn create(place: &Place, clock: &dyn Clock, log: Log) -> io::Result<Self> {
+    pub(super) fn create(place: &Place, names: &mut Names, clock: &dyn Clock, log: Log) -> io::Result<Self> {
         let opened = clock.now();
-        let paths = fresh_name(place, opened)?;
+        let paths = names.next(place, opened)?;
         let path = paths.hidden_packet_file();
         let file = PacketFile::create(&path)
             .map_err(|e| io::Error::new(e.kind(), format!("{}: {}", path.display(), words(&e))))?;
@@ -73,9 +75,9 @@ impl OpenSegment {
     }
 
     /// Gives a file without blocks a name of the time now.
-    pub(crate) fn rename(&mut self, place: &Place, clock: &dyn Clock) -> io::Result<()> {
+    pub(super) fn rename(&mut self, place: &Place, names: &mut Names, clock: &dyn Clock) -> io::Result<()> {
         let now = clock.now();
-        let paths = fresh_name(place, now)?;
+        let paths = names.next(place, now)?;
         fs::rename(self.paths.hidden_packet_file(), paths.hidden_packet_file())?;
         self.paths = paths;
         self.opened = now;
@@ -101,26 +103,4 @@ impl OpenSegment {
         self.pending = self.pending.saturating_sub(1);
         let _ = self.failed.insert(number, block);
     }
-}
-
-/// A name that no file of the thread has: the microsecond now, or the first free one after it.
-fn fresh_name(place: &Place, now: TimestampNs) -> io::Result<SegmentPaths> {
-    let SegmentId(mut micros) = SegmentId::at(now);
-    loop {
-        let paths = SegmentPaths::new(&place.packets_dir, &place.index_dir, SegmentId(micros));
-        let all = [paths.packet_file(), paths.hidden_packet_file(), paths.index_file(), paths.hidden_index_file()];
-        if !any_exists(&all)? {
-            return Ok(paths);
-        }
-        micros += 1;
-    }
-}
-
-fn any_exists(paths: &[PathBuf]) -> io::Result<bool> {
-    for path in paths {
-        if Path::try_exists(path)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

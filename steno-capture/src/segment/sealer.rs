@@ -16,6 +16,7 @@ use steno_index::Log;
 use super::{SealJob, seal::SealError};
 use crate::{
     console::{debug, error, warning},
+    control::Control,
     counters::Counters,
     sys,
 };
@@ -28,6 +29,18 @@ const LOGS_WAITING_MAX: usize = 4;
 /// How long until a file that could not be published is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
+/// What an index thread is told once.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealing {
+    /// The packet thread that it is beside.
+    pub(crate) thread: u16,
+    pub(crate) nice_level: i32,
+    pub(crate) with_index: bool,
+    pub(crate) counters: Arc<Counters>,
+    /// Told of each segment that is whole: of none without an index, which cannot be searched.
+    pub(crate) control: Control,
+}
+
 /// The packet thread's end of an index thread.
 #[derive(Debug)]
 pub(crate) struct Sealer {
@@ -39,21 +52,21 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    /// Starts the index thread of packet thread `number`.
+    /// Starts an index thread.
     ///
     /// # Errors
     /// Where the system gives no thread.
-    pub(crate) fn start(number: u16, nice_level: i32, with_index: bool, counters: Arc<Counters>) -> io::Result<Self> {
+    pub(crate) fn start(sealing: Sealing) -> io::Result<Self> {
         let (jobs, received) = mpsc::sync_channel(CHANNEL_MAX);
         let (used, logs) = mpsc::channel();
-        let thread = thread::Builder::new().name(format!("index{number}")).spawn(move || {
-            if nice_level != 0
-                && let Err(e) = sys::set_nice_level(nice_level)
+        let thread = thread::Builder::new().name(format!("index{}", sealing.thread)).spawn(move || {
+            if sealing.nice_level != 0
+                && let Err(e) = sys::set_nice_level(sealing.nice_level)
             {
                 warning!("the nice level of this thread stays as it is: {e}");
             }
-            let sealer = with_index.then(steno_index::Sealer::new);
-            IndexThread { jobs: received, used, sealer, failed: VecDeque::new(), counters }.run();
+            let sealer = sealing.with_index.then(steno_index::Sealer::new);
+            IndexThread { jobs: received, used, sealer, failed: VecDeque::new(), sealing }.run();
         })?;
         Ok(Self { jobs: Some(jobs), waiting: VecDeque::new(), logs, thread: Some(thread) })
     }
@@ -110,7 +123,7 @@ struct IndexThread {
     sealer: Option<steno_index::Sealer>,
     /// Files that could not be published so far.
     failed: VecDeque<SealJob>,
-    counters: Arc<Counters>,
+    sealing: Sealing,
 }
 
 impl IndexThread {
@@ -128,7 +141,7 @@ impl IndexThread {
         }
         self.try_again();
         for job in &self.failed {
-            self.counters.unpublished.add(1);
+            self.sealing.counters.unpublished.add(1);
             error!("{} stays hidden", job.paths.hidden_packet_file().display());
         }
     }
@@ -142,7 +155,10 @@ impl IndexThread {
     fn publish(&mut self, mut job: SealJob) {
         match job.run(self.sealer.as_mut()) {
             Ok(summary) => {
-                self.counters.segments.add(1);
+                self.sealing.counters.segments.add(1);
+                if summary.is_some() {
+                    self.sealing.control.sealed(self.sealing.thread, job.paths.id());
+                }
                 let path = job.paths.packet_file();
                 match summary {
                     Some(s) => debug!(

@@ -19,6 +19,7 @@ use steno_index::{Drops, Facts, Index, verify_segment};
 
 use super::*;
 use crate::{
+    control::Control,
     counters::Counters,
     io::{BlockSink, BlockWrite, Ended, SyncSink},
     sys::{AlignedBuffer, BlockMemory},
@@ -136,10 +137,17 @@ impl Bench {
         let disk = Arc::new(Mutex::new(Disk::default()));
         let counters = Arc::new(Counters::default());
         let drops = Arc::new(TestDrops(Mutex::default()));
-        let open = OpenSegment::create(&place, &*clock, steno_index::Log::default()).unwrap();
+        let open = OpenSegment::first(&place, &*clock).unwrap();
         let means = Means {
             sink: Box::new(TestSink { disk: Arc::clone(&disk), ended: VecDeque::new(), waited: false }),
-            sealer: Sealer::start(0, 0, options.with_index, Arc::clone(&counters)).unwrap(),
+            sealer: Sealer::start(Sealing {
+                thread: 0,
+                nice_level: 0,
+                with_index: options.with_index,
+                counters: Arc::clone(&counters),
+                control: Control::default(),
+            })
+            .unwrap(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             counters: Arc::clone(&counters),
             drops: Box::new(Arc::clone(&drops)),
@@ -268,6 +276,19 @@ fn names_stay_apart_when_the_clock_stands_still() {
     assert_eq!(bench.finish(), [[1], [2], [3]]);
     let ids = bench.published();
     assert_eq!(ids, [0, 1, 2].map(|i| SegmentId(START / 1_000 + i)));
+}
+
+#[test]
+fn names_ascend_when_the_clock_is_set_back() {
+    let mut bench = Bench::with(|options| options.rotation.blocks_max = 1);
+    bench.take();
+    bench.clock.0.store(START - 3_600_000_000_000, Ordering::Relaxed);
+    bench.take();
+    // The file that is open now is empty, and from the future: it is renamed, and stays in its place.
+    bench.writer().tick();
+    bench.take();
+    assert_eq!(bench.finish(), [[1], [2], [3]], "in the order of their names");
+    assert!(bench.published().iter().all(|id| id.0 >= START / 1_000));
 }
 
 #[test]
@@ -407,7 +428,7 @@ fn an_index_without_its_log_is_read_back_from_the_packets() {
     let place = Place { packets_dir: bench.dir.path().join("PKT1"), index_dir: bench.dir.path().join("IDX1") };
     fs::create_dir(&place.packets_dir).unwrap();
     fs::create_dir(&place.index_dir).unwrap();
-    let again = OpenSegment::create(&place, &*bench.clock, steno_index::Log::default()).unwrap();
+    let again = OpenSegment::first(&place, &*bench.clock).unwrap();
     let packets = bench.dir.path().join("PKT0").join(id.to_string());
     let copied = fs::copy(packets, again.paths.hidden_packet_file()).unwrap();
     assert_eq!(copied, 2 * u64::from(BLOCK));

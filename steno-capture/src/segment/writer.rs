@@ -8,7 +8,9 @@ use steno_core::{
 };
 use steno_index::{Drops, Facts, Gap, Log, note_block};
 
-use super::{OpenSegment, Place, Rotation, SealJob, Sealer, failure::Failure, open::FailedBlock, rotation::Due};
+use super::{
+    OpenSegment, Place, Rotation, SealJob, Sealer, failure::Failure, names::Names, open::FailedBlock, rotation::Due,
+};
 use crate::{
     console::{debug, error, warning},
     counters::Counters,
@@ -51,6 +53,7 @@ pub(crate) struct Means {
 /// Takes blocks and makes published segments of them.
 pub(crate) struct SegmentWriter {
     place: Place,
+    names: Names,
     pub(super) options: WriterOptions,
     pub(super) sink: Box<dyn BlockSink>,
     sealer: Sealer,
@@ -74,6 +77,7 @@ impl SegmentWriter {
         preallocate(&open, options.preallocate_bytes);
         Self {
             place,
+            names: Names::after(open.paths.id()),
             options,
             sink,
             sealer,
@@ -203,7 +207,7 @@ impl SegmentWriter {
         }
         self.close();
         let log = if self.options.with_index { self.sealer.empty_log() } else { Log::default() };
-        match OpenSegment::create(&self.place, &*self.clock, log) {
+        match OpenSegment::create(&self.place, &mut self.names, &*self.clock, log) {
             Ok(open) => {
                 debug!("opened {}", open.paths.hidden_packet_file().display());
                 preallocate(&open, self.options.preallocate_bytes);
@@ -230,7 +234,7 @@ impl SegmentWriter {
 
     fn rename(&mut self) {
         let Some(open) = &mut self.open else { return };
-        if let Err(e) = open.rename(&self.place, &*self.clock) {
+        if let Err(e) = open.rename(&self.place, &mut self.names, &*self.clock) {
             warning!("failed to rename an empty packet file: {}", words(&e));
             self.close();
         }

@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "system calls and kernel-shared memory that no crate wraps")]
 
 mod host;
+mod inherited;
 mod memory;
 mod privileges;
 mod ring;
@@ -13,6 +14,7 @@ mod socket;
 mod uring;
 
 pub(crate) use host::{Host, allow_locked_memory, allow_nice_level, set_nice_level};
+pub(crate) use inherited::inherited_socket;
 pub(crate) use memory::{AlignedBuffer, BlockMemory};
 pub(crate) use privileges::{Account, Acting, group_by_name, user_by_name};
 pub(crate) use ring::{OpenHeader, RingBlock, RingMemory};

@@ -75,10 +75,7 @@ impl Wire {
 
     /// Starts `stenotype` on v1 and waits until it captures.
     pub(crate) fn capture(&self, dir: &Path, flags: &[&str]) -> Stenotype {
-        let mut command = self.stenotype(dir, flags);
-        let log = dir.join("log");
-        let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
-        let capture = Stenotype { child, log, dir: dir.to_owned() };
+        let capture = Stenotype::start(self.stenotype(dir, flags), dir);
         capture.wait_for("capturing from");
         capture
     }
@@ -112,6 +109,13 @@ pub(crate) struct Stenotype {
 }
 
 impl Stenotype {
+    /// Starts it; its log is the file `log` in `dir`.
+    pub(crate) fn start(mut command: Command, dir: &Path) -> Self {
+        let log = dir.join("log");
+        let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+        Self { child, log, dir: dir.to_owned() }
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
