@@ -53,7 +53,7 @@ fn settings(root: &Path, more_flags: &[&str]) -> CaptureSettings {
     settings.backoff = BackoffPolicy {
         first: Duration::from_millis(5),
         longest: Duration::from_millis(20),
-        healthy_after: Duration::from_secs(60),
+        forgiven_after: Duration::from_secs(60),
     };
     settings
 }

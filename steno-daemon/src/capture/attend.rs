@@ -28,6 +28,8 @@ pub(super) struct Attendance<'a> {
     shared: &'a Shared,
     process: Process,
     began: Instant,
+    /// Since when it captures, as far as can be known.
+    captures_since: Option<Instant>,
     buffer: LineBuffer,
     parser: LineParser,
     budget: LineBudget,
@@ -45,6 +47,7 @@ impl<'a> Attendance<'a> {
             shared,
             process,
             began: now,
+            captures_since: None,
             buffer: LineBuffer::default(),
             parser: LineParser::default(),
             budget: LineBudget { second: now, left: LINES_A_SECOND, left_out: 0 },
@@ -54,12 +57,12 @@ impl<'a> Attendance<'a> {
         }
     }
 
-    /// Stays with the process until it has ended.
-    pub(super) fn attend(mut self) -> Exit {
+    /// Stays with the process until it has ended. Says how it ended, and how long it captured.
+    pub(super) fn attend(mut self) -> (Exit, Duration) {
         if self.process.was_adopted() {
             let pid = self.process.pid();
             info!(interface = self.shared.source, pid, "taking over the stenotype that an earlier daemon started");
-            self.shared.record().running(pid, Kind::Foreign, true, self.shared.now());
+            self.captures(Kind::Foreign);
         }
         while !self.is_over() {
             if let Err(e) = self.turn() {
@@ -71,7 +74,8 @@ impl<'a> Attendance<'a> {
         let (buffer, parser, shared) = (&mut self.buffer, &mut self.parser, self.shared);
         buffer.finish(|line| pass_on(shared, parser, line));
         self.budget.report(self.shared);
-        self.process.reap()
+        let captured_for = self.captures_since.map_or(Duration::ZERO, |since| since.elapsed());
+        (self.process.reap(), captured_for)
     }
 
     /// It has ended, and so has every process that holds its output.
@@ -139,20 +143,28 @@ impl<'a> Attendance<'a> {
         wait
     }
 
-    fn decide_kind(&self) {
-        let mut record = self.shared.record();
-        if self.ended || record.kind() != Kind::Undecided || self.began.elapsed() < self.shared.settings.foreign_after {
+    fn decide_kind(&mut self) {
+        if self.ended
+            || self.shared.record().kind() != Kind::Undecided
+            || self.began.elapsed() < self.shared.settings.foreign_after
+        {
             return;
         }
         info!(
             interface = self.shared.source,
             "this stenotype does not speak over the control socket: watching its directories instead"
         );
-        if self.kill_at.is_none() {
-            record.running(self.process.pid(), Kind::Foreign, false, self.shared.now());
-        } else {
-            record.is_of_kind(Kind::Foreign);
+        self.captures(Kind::Foreign);
+    }
+
+    /// Takes note that it captures, unless it was asked to stop already.
+    fn captures(&mut self, kind: Kind) {
+        if self.kill_at.is_some() {
+            return self.shared.record().is_of_kind(kind);
         }
+        let _ = self.captures_since.get_or_insert_with(Instant::now);
+        let (pid, adopted) = (self.process.pid(), self.process.was_adopted());
+        self.shared.record().running(pid, kind, adopted, self.shared.now());
     }
 
     fn read_control(&mut self) {
@@ -179,6 +191,8 @@ impl<'a> Attendance<'a> {
             self.shared.record().is_of_kind(Kind::Own);
         }
         match message {
+            // Large rings take a while.
+            Some(Message::Starting) => debug!(interface = self.shared.source, "stenotype is getting ready"),
             Some(Message::Ready { threads }) => self.ready(threads),
             Some(Message::Sealed { thread, id }) => match self.shared.thread(thread) {
                 Some(thread) => {
@@ -189,8 +203,8 @@ impl<'a> Attendance<'a> {
             },
             Some(Message::Counters { thread, counters }) => {
                 // A counter that moves says as much as "ready" does.
-                if !self.shared.record().is_running() && self.kill_at.is_none() {
-                    self.shared.record().running(self.process.pid(), Kind::Own, false, self.shared.now());
+                if self.captures_since.is_none() {
+                    self.captures(Kind::Own);
                 }
                 match self.shared.thread(thread) {
                     Some(thread) => self.shared.record().counted(thread, counters),
@@ -202,15 +216,13 @@ impl<'a> Attendance<'a> {
         }
     }
 
-    fn ready(&self, threads: u32) {
+    fn ready(&mut self, threads: u32) {
         let expected = self.shared.settings.threads.len();
         if usize::try_from(threads) != Ok(expected) {
             warn!(interface = self.shared.source, "stenotype runs {threads} threads, not the {expected} configured");
         }
         info!(interface = self.shared.source, pid = self.process.pid(), threads, "capturing");
-        if self.kill_at.is_none() {
-            self.shared.record().running(self.process.pid(), Kind::Own, false, self.shared.now());
-        }
+        self.captures(Kind::Own);
     }
 
     fn no_such_thread(&mut self, thread: u32) {

@@ -14,18 +14,19 @@ pub struct BackoffPolicy {
     pub first: Duration,
     /// The longest wait, before jitter.
     pub longest: Duration,
-    /// A process that ran for so long was healthy: the next wait is `first` again.
-    pub healthy_after: Duration,
+    /// For each such time that a process captured before it failed, one doubling is taken back. So a process that
+    /// captures for a while each time is soon at work again, whatever ends it, and only one that hardly captures waits.
+    pub forgiven_after: Duration,
 }
 
 impl Default for BackoffPolicy {
-    /// 1 s, doubled up to 60 s, reset by a healthy minute.
+    /// 1 s, doubled up to 60 s, halved again by each second of capture.
     fn default() -> Self {
-        Self { first: Duration::from_secs(1), longest: Duration::from_secs(60), healthy_after: Duration::from_secs(60) }
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(60), forgiven_after: Duration::from_secs(1) }
     }
 }
 
-/// How often in a row the process failed, and the wait that follows from it.
+/// How often the process failed and was not forgiven, and the wait that follows from it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Backoff {
     policy: BackoffPolicy,
@@ -38,17 +39,19 @@ impl Backoff {
         Self { policy, failures: 0 }
     }
 
-    /// How long to wait after a process that ran for `ran_for`.
+    /// How long to wait after a process that captured for `captured_for`.
     ///
     /// `jitter` spreads the restarts of several sensors that fail for one reason: a number in [0, 1), which makes the
     /// wait up to a fifth shorter or longer.
-    pub(super) fn after_run(&mut self, ran_for: Duration, jitter: f64) -> Duration {
-        if ran_for >= self.policy.healthy_after {
-            self.failures = 0;
-        }
+    pub(super) fn after_run(&mut self, captured_for: Duration, jitter: f64) -> Duration {
+        let forgiven = captured_for.as_nanos() / self.policy.forgiven_after.as_nanos().max(1);
+        self.failures = self.failures.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX));
         let doublings = self.failures.min(31);
-        self.failures = self.failures.saturating_add(1);
         let wait = self.policy.first.saturating_mul(1 << doublings).min(self.policy.longest);
+        // What the longest wait makes no longer need not be forgiven either.
+        if wait < self.policy.longest {
+            self.failures += 1;
+        }
         wait.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
     }
 }
@@ -70,23 +73,39 @@ mod tests {
 
     const INSTANTLY: Duration = Duration::from_millis(3);
 
+    fn waits(backoff: &mut Backoff, captured_for: Duration, times: usize) -> Vec<u64> {
+        (0..times).map(|_| backoff.after_run(captured_for, 0.5).as_secs()).collect()
+    }
+
     #[test]
-    fn waits_double_up_to_the_longest_and_start_again_after_health() {
+    fn waits_double_up_to_the_longest() {
         let mut backoff = Backoff::new(BackoffPolicy::default());
-        let waits: Vec<u64> = (0..9).map(|_| backoff.after_run(INSTANTLY, 0.5).as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(backoff.after_run(Duration::from_secs(59), 0.5).as_secs(), 60, "59 s is no healthy minute");
-        assert_eq!(backoff.after_run(Duration::from_secs(60), 0.5).as_secs(), 1);
-        assert_eq!(backoff.after_run(INSTANTLY, 0.5).as_secs(), 2);
+        assert_eq!(waits(&mut backoff, INSTANTLY, 9), [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(waits(&mut backoff, Duration::from_millis(999), 3), [60, 60, 60], "that is hardly capturing");
+    }
+
+    #[test]
+    fn each_second_of_capture_takes_a_doubling_back() {
+        let mut backoff = Backoff::new(BackoffPolicy::default());
+        assert_eq!(waits(&mut backoff, Duration::from_secs(1), 30), [1; 30]);
+        assert_eq!(waits(&mut backoff, INSTANTLY, 2), [2, 4]);
+        assert_eq!(waits(&mut backoff, Duration::from_secs(1), 3), [4, 4, 4], "one more, one less");
+        let _ = waits(&mut backoff, INSTANTLY, 100);
+        assert_eq!(waits(&mut backoff, Duration::from_secs(3), 4), [8, 2, 1, 1], "a minute is soon forgotten");
+        let _ = waits(&mut backoff, INSTANTLY, 100);
+        assert_eq!(waits(&mut backoff, Duration::from_secs(6), 1), [1]);
+        assert_eq!(waits(&mut backoff, Duration::MAX, 1), [1]);
     }
 
     #[test]
     fn a_year_of_failures_does_not_overflow() {
-        let mut backoff = Backoff::new(BackoffPolicy { longest: Duration::MAX / 2, ..BackoffPolicy::default() });
+        let longest = Duration::MAX / 2;
+        let policy = BackoffPolicy { longest, forgiven_after: Duration::ZERO, ..BackoffPolicy::default() };
+        let mut backoff = Backoff::new(policy);
         for _ in 0..100 {
-            let _ = backoff.after_run(INSTANTLY, 0.0);
+            let _ = backoff.after_run(Duration::ZERO, 0.0);
         }
-        assert_eq!(backoff.after_run(INSTANTLY, 0.5), Duration::from_secs(1 << 31));
+        assert_eq!(backoff.after_run(Duration::ZERO, 0.5), Duration::from_secs(1 << 31));
     }
 
     #[test]

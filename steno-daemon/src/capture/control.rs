@@ -17,6 +17,8 @@ pub(super) const MAX_DATAGRAM_BYTES: usize = 512;
 /// One datagram, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
+    /// It was started, and is getting ready.
+    Starting,
     /// Every ring is open and packets are being taken.
     Ready {
         /// How many threads capture.
@@ -121,6 +123,7 @@ pub fn parse(datagram: &[u8]) -> Result<Option<Message>, ControlError> {
     let text = str::from_utf8(datagram).map_err(|_| ControlError::NotText)?;
     let mut words = text.split_ascii_whitespace();
     match words.next() {
+        Some("starting") => Ok(Some(Message::Starting)),
         Some("ready") => {
             let mut fields = Fields { word: "ready", words };
             Ok(Some(Message::Ready { threads: fields.number("THREADS")? }))
@@ -178,7 +181,8 @@ mod tests {
     fn every_message_of_the_description_is_understood() {
         let counters =
             Counters { packets: 1, bytes: 2, drops: 3, freezes: 4, blocks: 5, write_errors: 6, lost: u64::MAX };
-        let cases: [(&[u8], Message); 5] = [
+        let cases: [(&[u8], Message); 6] = [
+            (b"starting", Message::Starting),
             (b"ready 2", Message::Ready { threads: 2 }),
             (b"sealed 1 1795395475661823\n", Message::Sealed { thread: 1, id: SegmentId(1_795_395_475_661_823) }),
             (b"counters 0 1 2 3 4 5 6 18446744073709551615", Message::Counters { thread: 0, counters }),

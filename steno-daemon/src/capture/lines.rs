@@ -118,10 +118,14 @@ fn foreign(line: &str) -> Option<LogLine> {
     Some(LogLine { level, thread: Some(thread.to_owned()), text })
 }
 
-/// `1795397893.284980123 WARN [packet0] text`, `<4>thread 1: text`, `error: text`, or plain text.
+/// `2026-11-23T01:58:17.506748Z warning packet0: text`, `<4>thread 1: text`, `error: text`, or plain text.
 fn own(line: &str) -> LogLine {
     if let Some(found) = stamped(line) {
         return found;
+    }
+    // What our stenotype says when it ends with a fault.
+    if let Some(text) = line.strip_prefix("stenotype: ") {
+        return LogLine { level: Level::Error, thread: None, text: text.to_owned() };
     }
     let (level, rest) = numbered_level(line).or_else(|| worded_level(line)).unwrap_or((Level::Info, line));
     let threaded = rest.strip_prefix("thread ").and_then(|r| r.split_once(": "));
@@ -131,17 +135,18 @@ fn own(line: &str) -> LogLine {
     }
 }
 
-/// What our stenotype writes: seconds since 1970, level, thread, text.
+/// What our stenotype writes: time, level, thread, text.
 fn stamped(line: &str) -> Option<LogLine> {
     let (time, rest) = line.split_once(' ')?;
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let (seconds, nanos) = time.split_once('.')?;
-    if !is_number(seconds) || !is_number(nanos) {
+    if !time.ends_with('Z') || !time.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
     let (word, rest) = rest.split_once(' ')?;
     let level = level_of(word)?;
-    let (thread, text) = rest.strip_prefix('[')?.split_once("] ")?;
+    let (thread, text) = rest.split_once(": ")?;
+    if thread.contains(' ') {
+        return None;
+    }
     // The first thread of a process says nothing by its name.
     let thread = Some(thread).filter(|t| !matches!(*t, "main" | "?")).map(str::to_owned);
     Some(LogLine { level, thread, text: text.to_owned() })
@@ -240,14 +245,19 @@ mod tests {
     #[test]
     fn our_own_lines_carry_level_and_thread() {
         assert_eq!(
-            parsed("1795397893.284980123 WARN [packet0] the ring was full"),
-            (Level::Warn, Some("packet0".into()), "the ring was full".into())
+            parsed("2026-11-23T01:58:17.506748Z warning packet0: v1 is down: wait"),
+            (Level::Warn, Some("packet0".into()), "v1 is down: wait".into())
         );
         assert_eq!(
-            parsed("1795397893.284980123 INFO [main] capturing from v1 into /d"),
+            parsed("2026-11-23T01:58:17.506748Z info main: capturing from v1 into /d"),
             (Level::Info, None, "capturing from v1 into /d".into())
         );
-        for other in ["1795397893.284980123 LOUD [main] x", "1.x WARN [main] x", "1795397893.284980123 WARN main x"] {
+        assert_eq!(
+            parsed("stenotype: there is no interface \"x\": name one"),
+            (Level::Error, None, "there is no interface \"x\": name one".into())
+        );
+        for other in ["2026-11-23T01:58:17Z loud main: x", "x warning main: x", "2026-11-23T01:58:17Z warning in x: y"]
+        {
             assert_eq!(parsed(other), (Level::Info, None, other.into()));
         }
     }

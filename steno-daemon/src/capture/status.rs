@@ -150,10 +150,6 @@ impl Record {
         self.status.kind
     }
 
-    pub(super) fn is_running(&self) -> bool {
-        self.status.state.is_running()
-    }
-
     /// A process was started, or taken over.
     pub(super) fn started(&mut self) {
         self.status.state = ChildState::Starting;

@@ -215,9 +215,9 @@ impl Run {
                 Some(process) => Ok(process),
                 None => self.start(),
             };
-            let exit = match process {
+            let (exit, captured_for) = match process {
                 Ok(process) => Attendance::new(shared, process).attend(),
-                Err(e) => Exit::NotStarted(e.to_string()),
+                Err(e) => (Exit::NotStarted(e.to_string()), Duration::ZERO),
             };
             let ran_for = began.elapsed();
             let wanted = shared.stop_requested();
@@ -226,7 +226,7 @@ impl Run {
                 info!(interface = shared.source, "stenotype {exit}, as it was asked to");
                 break;
             }
-            self.wait(backoff.after_run(ran_for, jitter()), &exit, ran_for);
+            self.wait(backoff.after_run(captured_for, jitter()), &exit, ran_for);
         }
         shared.record().stopped();
         self.directory.remove();
