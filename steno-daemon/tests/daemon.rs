@@ -17,9 +17,9 @@ use steno_proto::certs::CertDir;
 /// Says that it captures, until it is asked to end.
 const GOOD: &str = r#"
 trap '' PIPE
+trap 'sleep 0.3; echo sealed > "$HERE/sealed"; exit 0' TERM
 echo $$ > "$HERE/stenotype.pid"
 echo "ready 1" >&0
-trap 'sleep 0.3; echo sealed > "$HERE/sealed"; exit 0' TERM
 while :; do sleep 0.02; done
 "#;
 
@@ -75,7 +75,11 @@ impl Bench {
 
     /// Starts the daemon; its log is the file `log`.
     fn start(&self) -> Daemon {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.root.path().join("log")).unwrap();
+        self.start_with_log(&self.root.path().join("log"))
+    }
+
+    fn start_with_log(&self, log: &Path) -> Daemon {
+        let log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let child = self.command(&["-config", &self.config()]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         Daemon(child)
     }
@@ -87,7 +91,9 @@ impl Bench {
     /// Waits until the service manager is told something of this kind.
     fn told(&self, what: &str) -> String {
         let mut bytes = [0; 512];
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
+            assert!(Instant::now() < deadline, "not within 30 s: {what}\n{}", self.log());
             let n = self.notify.recv(&mut bytes).unwrap_or_else(|e| panic!("waiting for {what}: {e}\n{}", self.log()));
             let text = str::from_utf8(&bytes[..n]).unwrap();
             if text.contains(what) {
@@ -204,6 +210,21 @@ fn capture_survives_it_and_is_taken_over() {
     second.signal(Signal::TERM);
     assert_eq!(second.wait().code(), Some(0));
     assert!(is_gone(stenotype) && bench.root.path().join("sealed").exists());
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let bench = bench(GOOD);
+    let daemon = bench.start_with_log(Path::new("/dev/full"));
+    let _capturing = bench.told("; capturing on lo");
+    let stenotype = bench.stenotype().unwrap();
+    daemon.signal(Signal::HUP);
+    // Capture ends, which is said with an error, and goes on.
+    kill_process(pid(stenotype), Signal::KILL).unwrap();
+    bench.until("capture goes on", || bench.stenotype().is_some_and(|again| again != stenotype));
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(bench.root.path().join("sealed").exists());
 }
 
 #[test]

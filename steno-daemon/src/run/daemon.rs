@@ -42,26 +42,31 @@ pub fn run() -> ExitCode {
     let flags = match Flags::of_this_process() {
         Ok(flags) => flags,
         Err(e) => {
-            eprintln!("stenographer: {e}\n\n{USAGE}");
+            say(&mut io::stderr(), &format!("stenographer: {e}\n\n{USAGE}"));
             return ExitCode::from(USAGE_ERROR);
         }
     };
     if flags.help {
-        print!("{USAGE}");
+        say(&mut io::stdout(), USAGE.trim_end());
         return ExitCode::SUCCESS;
     }
     if flags.version {
-        println!("stenographer {}", env!("CARGO_PKG_VERSION"));
+        say(&mut io::stdout(), concat!("stenographer ", env!("CARGO_PKG_VERSION")));
         return ExitCode::SUCCESS;
     }
     let ended = if flags.check { check(&flags) } else { daemon(&flags) };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("stenographer: {e:#}");
+            say(&mut io::stderr(), &format!("stenographer: {e:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes a line. Nobody need listen, and a disk that is full is no reason to end.
+fn say(to: &mut dyn Write, line: &str) {
+    let _ = writeln!(to, "{line}");
 }
 
 /// `-check`: says what is wrong, and changes nothing.
@@ -73,15 +78,15 @@ fn check(flags: &Flags) -> anyhow::Result<()> {
     let Loaded { config, warnings } = Loaded::read(&file)?;
     let checked = config.check();
     for problem in warnings.iter().chain(&checked.warnings) {
-        eprintln!("warning: {problem}");
+        say(&mut io::stderr(), &format!("warning: {problem}"));
     }
     for problem in &checked.errors {
-        eprintln!("error: {problem}");
+        say(&mut io::stderr(), &format!("error: {problem}"));
     }
     if !checked.errors.is_empty() {
         bail!("{} does not hold", file.display());
     }
-    println!("{} holds", file.display());
+    say(&mut io::stdout(), &format!("{} holds", file.display()));
     Ok(())
 }
 
@@ -177,8 +182,7 @@ async fn serve(started: Started) -> anyhow::Result<()> {
     signals::reload_on_hangup(server.certificates()).context("failed to listen for signals")?;
     notify::ready(&answering);
     if let Some(invitation) = invitation {
-        // Nobody need listen.
-        let _ = writeln!(io::stdout(), "{invitation}");
+        say(&mut io::stdout(), &invitation);
     }
     let stopping = orders.stop.clone();
     let stop = async move {
