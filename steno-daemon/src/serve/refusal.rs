@@ -36,9 +36,16 @@ fn tls_reason(error: &Error) -> String {
         Error::InvalidCertificate(Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. }) => {
             "its certificate is not one for clients"
         }
+        // What the library below rustls found: it has no message but a name.
+        Error::InvalidCertificate(Certificate::Other(other)) => {
+            return format!("its certificate will not do: {}", other.0);
+        }
+        Error::InvalidCertificate(other) => return format!("its certificate will not do: {other}"),
         Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
             "what it sent is not TLS"
         }
+        Error::InvalidMessage(other) => return format!("what it sent does not hold as TLS: {other:?}"),
+        Error::NoApplicationProtocol => "it speaks neither HTTP/2 nor HTTP/1.1",
         Error::PeerIncompatible(why) => return format!("it speaks no TLS that is spoken here: {why:?}"),
         Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => {
             "it does not trust the sensor's certificate"

@@ -1,7 +1,6 @@
 //! A sensor without capture that listens on loopback, clients for it, and its log.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{self, Write},
     net::{Ipv4Addr, SocketAddr},
@@ -11,7 +10,6 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use steno_core::{
@@ -60,7 +58,6 @@ pub(crate) struct Running {
 #[derive(Default)]
 pub(crate) struct Wanted {
     pub(crate) tuning: Tuning,
-    pub(crate) crl: bool,
     /// A second port, with a CA of its own in `rpc/`.
     pub(crate) rpc: bool,
     /// A segment with [`PACKETS`] packets of port 53.
@@ -80,11 +77,6 @@ pub(crate) async fn start(wanted: Wanted) -> Running {
     let certs = CertDir::new(root.path().join("certs"));
     let _made = certs.init(&["127.0.0.1"]).unwrap();
     let mut config = config(root.path());
-    if wanted.crl {
-        let path = root.path().join("crl.pem");
-        fs::write(&path, revoking(&certs, &[7])).unwrap();
-        config.crl = Some(path);
-    }
     if wanted.rpc {
         let other = CertDir::new(root.path().join("rpc"));
         let _made = other.init(&["127.0.0.1"]).unwrap();
@@ -251,44 +243,6 @@ pub(crate) async fn get_metrics(stream: &mut TlsStream<TcpStream>) -> io::Result
     }
 }
 
-/// PEM of a certificate that the CA of `dir` has signed, as `alter` wants it, and of its key.
-pub(crate) fn signed(dir: &CertDir, alter: impl FnOnce(&mut CertificateParams)) -> (String, String) {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "test");
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.is_ca = IsCa::ExplicitNoCa;
-    let now = time::OffsetDateTime::now_utc();
-    (params.not_before, params.not_after) = (now - time::Duration::DAY, now + time::Duration::DAY);
-    alter(&mut params);
-    let key = KeyPair::generate().unwrap();
-    (params.signed_by(&key, &issuer(dir)).unwrap().pem(), key.serialize_pem())
-}
-
-pub(crate) fn issuer(dir: &CertDir) -> Issuer<'static, KeyPair> {
-    let key = KeyPair::from_pem(&fs::read_to_string(dir.ca_key()).unwrap()).unwrap();
-    Issuer::from_ca_cert_pem(&fs::read_to_string(dir.ca_cert()).unwrap(), key).unwrap()
-}
-
-fn revoking(dir: &CertDir, serials: &[u64]) -> String {
-    let now = time::OffsetDateTime::now_utc();
-    let revoked = |serial: &u64| rcgen::RevokedCertParams {
-        serial_number: (*serial).into(),
-        revocation_time: now,
-        reason_code: None,
-        invalidity_date: None,
-    };
-    let params = rcgen::CertificateRevocationListParams {
-        this_update: now - time::Duration::HOUR,
-        next_update: now + time::Duration::DAY,
-        crl_number: 1.into(),
-        issuing_distribution_point: None,
-        revoked_certs: serials.iter().map(revoked).collect(),
-        key_identifier_method: rcgen::KeyIdMethod::Sha256,
-    };
-    params.signed_by(&issuer(dir)).unwrap().pem().unwrap()
-}
-
 /// What was logged, of all tests of this process.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
@@ -348,16 +302,3 @@ pub(crate) fn log() -> Log {
     })
     .clone()
 }
-
-/// The names of `certs` directories of clients, by what is the matter with them.
-pub(crate) fn client_dir(root: &Path, ca: &CertDir, name: &str, pair: (String, String)) -> CertDir {
-    let dir = CertDir::new(root.join("clients").join(name));
-    fs::create_dir_all(dir.path()).unwrap();
-    let _bytes = fs::copy(ca.ca_cert(), dir.ca_cert()).unwrap();
-    fs::write(dir.client_cert(), pair.0).unwrap();
-    fs::write(dir.client_key(), pair.1).unwrap();
-    dir
-}
-
-/// Outcomes by state of the client, printed where a test fails.
-pub(crate) type Table = BTreeMap<&'static str, String>;

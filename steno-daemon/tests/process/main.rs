@@ -1,0 +1,13 @@
+//! `stenographer` as a process, with clients over mutual TLS: who is let in, what many clients at once leave behind, how a
+//! stop treats those who are being answered, and how the disks are kept while packets come.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod bystanders;
+mod certificates;
+mod clients;
+mod daemon;
+mod load;
+mod random;
+mod stop;
+mod store;
+mod wire;
