@@ -282,6 +282,17 @@ fn wrong_arguments_and_configurations_are_told_apart() {
 }
 
 #[test]
+fn an_interface_that_is_not_there_makes_nothing() {
+    let bench = bench(GOOD);
+    let data = bench.root.path().join("data");
+    let output = bench.output(&["-interface", "l0", "-data", &data.display().to_string()]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.starts_with("stenographer: there is no interface \"l0\"; did you mean \"lo\"?"), "{error}");
+    assert!(!data.exists());
+}
+
+#[test]
 fn a_directory_that_is_not_to_be_had_starts_nothing() {
     let bench = bench(GOOD);
     fs::write(bench.root.path().join("packets"), "a file in its place").unwrap();

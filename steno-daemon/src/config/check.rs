@@ -8,7 +8,7 @@ use std::{
 use rustix::fs::{Access, access};
 use steno_proto::certs::{ServerTls, server_tls};
 
-use super::{Config, Problem};
+use super::{Config, Problem, interfaces};
 
 /// What the machine says to a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,7 @@ impl Config {
     /// changed.
     pub fn check(&self) -> Checked {
         let mut found = Checked::default();
+        let interfaces = interfaces::names().ok();
         for (i, thread) in self.threads.iter().enumerate() {
             let directories =
                 [("PacketsDirectory", &thread.packets_directory), ("IndexDirectory", &thread.index_directory)];
@@ -32,8 +33,12 @@ impl Config {
                     found.error(format!("Threads[{i}].{name}"), why);
                 }
             }
-            if !Path::new("/sys/class/net").join(&thread.interface).exists() {
-                let message = format!("there is no interface {:?} now; capture will wait for it", thread.interface);
+            if let Some(names) = &interfaces
+                && !names.contains(&thread.interface)
+            {
+                let instead = interfaces::instead(&thread.interface, names);
+                let message =
+                    format!("there is no interface {:?} now; capture will wait for it; {instead}", thread.interface);
                 found.warn(format!("Threads[{i}].Interface"), message);
             }
         }

@@ -4,14 +4,16 @@
 use std::{
     fs::{self, DirBuilder, OpenOptions},
     io::Write,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, TcpListener},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use steno_proto::certs::CertDir;
 
-use super::{Config, ConfigError, DEFAULT_PORT, Limits, Loaded, Problem, ThreadConfig, read::stenotype_beside_this};
+use super::{
+    Config, ConfigError, DEFAULT_PORT, Limits, Loaded, Problem, ThreadConfig, interfaces, read::stenotype_beside_this,
+};
 
 /// MiB of the ring: 1.0.1's default of 2,048 is for a sensor, not for a try on a laptop.
 const RING_BLOCKS: &str = "--blocks=128";
@@ -56,6 +58,32 @@ pub fn prepare(interface: &str, data: &Path) -> Result<Embedded, ConfigError> {
     // Last, for where it is the rest is.
     put(&file, &config.to_json())?;
     Ok(Embedded { loaded: Loaded { config, warnings: Vec::new() }, file, is_new: true })
+}
+
+/// Whether [`prepare`] would make something that can be run now. What was made before is held against the machine later, as
+/// every configuration.
+///
+/// # Errors
+/// There is no such interface, or another program has the port.
+pub fn check(interface: &str, data: &Path) -> Result<(), ConfigError> {
+    if data.join("config").exists() {
+        return Ok(());
+    }
+    let bad = |message| Err(ConfigError::Bad(vec![Problem::new("", message)]));
+    // Where the interfaces cannot be listed, capture says what it finds.
+    if let Ok(names) = interfaces::names()
+        && !names.iter().any(|name| name == interface)
+    {
+        return bad(format!("there is no interface {interface:?}; {}", interfaces::instead(interface, &names)));
+    }
+    if let Err(e) = TcpListener::bind((Ipv4Addr::LOCALHOST, DEFAULT_PORT)) {
+        return bad(format!(
+            "cannot listen on {}:{DEFAULT_PORT}: {e}; stop the program that has it, or write a configuration with \
+             another Port and give it with -config",
+            Ipv4Addr::LOCALHOST
+        ));
+    }
+    Ok(())
 }
 
 fn is_for(config: &Config, interface: &str, file: &Path) -> Result<(), ConfigError> {

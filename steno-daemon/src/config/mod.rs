@@ -12,6 +12,7 @@ mod check;
 pub mod embedded;
 mod fields;
 mod flags;
+mod interfaces;
 mod json;
 mod model;
 mod nearest;

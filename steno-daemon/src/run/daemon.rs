@@ -119,6 +119,8 @@ struct Started {
 fn load(flags: &Flags) -> anyhow::Result<Started> {
     let (loaded, invitation) = match &flags.interface {
         Some(interface) => {
+            // Nothing is made for a misspelled name.
+            embedded::check(interface, &flags.data)?;
             let made = embedded::prepare(interface, &flags.data)?;
             let invitation = invitation(interface, &made.file);
             (made.loaded, Some(invitation))
