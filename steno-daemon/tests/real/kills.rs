@@ -1,0 +1,157 @@
+//! The capture process is killed again and again, and queries are answered all the while.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use rustix::process::{Signal, kill_process};
+use steno_proto::v1::CaptureState;
+
+use super::support::{Bench, Client, Traffic, is_gone, pid, until};
+
+const KILLS: usize = 20;
+
+/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+struct Random(u64);
+
+impl Random {
+    /// The seed is printed, and may be given as `STENO_TEST_SEED`.
+    fn seeded() -> Self {
+        let given = std::env::var("STENO_TEST_SEED").ok().map(|seed| seed.parse().unwrap());
+        let seed: u64 = given.unwrap_or_else(|| u64::from(SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos()));
+        println!("STENO_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    fn between(&mut self, from: Duration, until: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        let range = u64::try_from((until - from).as_nanos()).unwrap();
+        from + Duration::from_nanos(z % range)
+    }
+}
+
+/// What was asked meanwhile.
+struct Asked {
+    queries: u64,
+    with_packets: u64,
+    longest: Duration,
+}
+
+/// Asks until it is stopped. Every query must be answered well, and end with a receipt.
+fn ask(mut client: Client, stop: &AtomicBool) -> Asked {
+    let mut asked = Asked { queries: 0, with_packets: 0, longest: Duration::ZERO };
+    while !stop.load(Ordering::Relaxed) {
+        for query in ["udp and last 5s", "host 10.9.9.2 and port 9 and last 20s", "tcp"] {
+            let begun = Instant::now();
+            let answer =
+                client.query(query).unwrap_or_else(|e| panic!("{query:?} after {} others: {e}", asked.queries));
+            asked.longest = asked.longest.max(begun.elapsed());
+            asked.queries += 1;
+            asked.with_packets += u64::from(answer.receipt.packets > 0);
+            assert!(answer.bytes >= 24, "a capture file at least");
+        }
+        let status = client.status().unwrap();
+        assert_eq!(status.captures.len(), 1);
+        thread::sleep(Duration::from_millis(50));
+    }
+    asked
+}
+
+#[test]
+fn twenty_kills_under_load_are_twenty_restarts_and_every_query_is_answered() {
+    let Some(bench) = Bench::enter() else { return };
+    let mut random = Random::seeded();
+    bench.configure(&["--blocks=32", "--fileage_sec=1", "--uid=0", "--gid=0"], None);
+    let begun = Instant::now();
+    let daemon = bench.start();
+    let mut client = Client::connect(&bench.data());
+    let traffic = Traffic::start(500);
+    let stop = Arc::new(AtomicBool::new(false));
+    let asking = {
+        let (client, stop) = (Client::connect(&bench.data()), Arc::clone(&stop));
+        thread::spawn(move || ask(client, &stop))
+    };
+
+    let mut killed = 0;
+    let mut kills: Vec<u64> = Vec::new();
+    for kill in 0..KILLS {
+        until("another stenotype runs", || daemon.stenotype().is_some_and(|number| number != killed));
+        killed = daemon.stenotype().unwrap();
+        // Some of them before they capture, or hardly after; the others at work.
+        let within = if kill % 5 == 3 { (0, 1_000) } else { (1_300, 3_000) };
+        thread::sleep(random.between(Duration::from_millis(within.0), Duration::from_millis(within.1)));
+        kill_process(pid(killed), Signal::KILL).unwrap();
+        kills.push(u64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap());
+        assert!(!asking.is_finished(), "a query was not answered: {:?}", asking.join().err());
+    }
+    let is_running = |client: &mut Client| client.status().unwrap().captures[0].state() == CaptureState::Running;
+    until("it captures again", || client.status().unwrap().captures[0].restarts == 20 && is_running(&mut client));
+    let (before, took) = (client.segments().unwrap().len(), begun.elapsed());
+    until("it seals again", || client.segments().unwrap().len() > before);
+    stop.store(true, Ordering::Relaxed);
+    let asked = asking.join().unwrap();
+    let sent = traffic.stop();
+    println!("{KILLS} kills in {took:?}; {} queries, the longest {:?}", asked.queries, asked.longest);
+    assert!(asked.queries > 200 && asked.with_packets > 50, "{} with packets", asked.with_packets);
+    assert!(asked.longest < Duration::from_secs(5));
+
+    // In Status, in metrics and in the log.
+    let status = client.status().unwrap();
+    let capture = &status.captures[0];
+    assert_eq!((capture.last_exit.as_str(), capture.speaks), ("was killed by signal 9", true));
+    assert!(capture.last_exit_ns() >= *kills.last().unwrap());
+    assert_eq!(client.metric("steno_capture_restarts_total{interface=\"v1\"}"), 20.0);
+    assert_eq!(client.metric("steno_capture_up{interface=\"v1\"}"), 1.0);
+    let log = bench.log();
+    assert_eq!(log.matches("stenotype was killed by signal 9; nothing is captured").count(), KILLS, "{log}");
+    assert_eq!(log.matches("stenotype started").count(), KILLS + 1, "{log}");
+
+    // In the receipt: one gap for each that captured, and every kill is in one.
+    until("what was sent is sealed", || {
+        client
+            .query("udp")
+            .unwrap()
+            .receipt
+            .unsealed
+            .iter()
+            .all(|file| file.bytes == 0 || is_left_behind(file.opened_ns, capture.state_ns()))
+    });
+    let receipt = client.query("udp").unwrap().receipt;
+    let captured = log.matches("capturing interface=\"v1\"").count();
+    assert_eq!(receipt.gaps.len(), captured - 1, "{:?}", receipt.gaps);
+    assert!(captured > 15, "{captured} of them captured");
+    for pair in receipt.gaps.windows(2) {
+        assert!(pair[0].from_ns < pair[0].until_ns && pair[0].until_ns < pair[1].from_ns, "{pair:?}");
+    }
+    for at in &kills {
+        let gap = receipt.gaps.iter().find(|gap| gap.until_ns > *at);
+        let gap = gap.unwrap_or_else(|| panic!("no gap for the kill at {at}: {:?}", receipt.gaps));
+        assert!(gap.from_ns < at + 1_000_000_000, "the kill at {at} was seen late: {gap:?}");
+        assert_eq!((gap.thread, gap.reason.as_str()), (0, "stenotype was killed by signal 9"));
+    }
+
+    // What was sealed is there, once, in order; what was in a ring or in a file that was not sealed is not.
+    let segments = client.segments().unwrap();
+    let sealed: Vec<_> = segments.iter().filter(|segment| segment.packets > 0).collect();
+    assert!(sealed.is_sorted_by(|a, b| a.id < b.id && a.last_ns() <= b.first_ns()), "{sealed:?}");
+    assert_eq!(receipt.packets, sealed.iter().map(|segment| segment.packets).sum::<u64>());
+    assert!(receipt.packets > sent / 10 && receipt.packets < sent, "{} of {sent}", receipt.packets);
+
+    let last = daemon.stenotype().unwrap();
+    assert_eq!(daemon.stop().code(), Some(0), "{}", bench.log());
+    assert!(is_gone(last));
+}
+
+/// A file from before the process that captures now: nobody will seal it.
+fn is_left_behind(opened_ns: u64, captures_since_ns: u64) -> bool {
+    opened_ns + 1_000_000_000 < captures_since_ns
+}

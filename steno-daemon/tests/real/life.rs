@@ -1,0 +1,114 @@
+//! Capture and daemon live apart: what either does is known to the other, and one goes on without the other.
+
+use std::{
+    os::unix::process::ExitStatusExt,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::support::{Bench, Client, Orphan, Traffic, is_gone, until};
+
+const FLAGS: [&str; 4] = ["--blocks=32", "--fileage_sec=1", "--uid=0", "--gid=0"];
+
+#[test]
+fn a_segment_is_answered_from_within_a_second_of_its_publication() {
+    let Some(bench) = Bench::enter() else { return };
+    bench.configure(&FLAGS, None);
+    let daemon = bench.start();
+    let mut client = Client::connect(&bench.data());
+    let traffic = Traffic::start(500);
+    for _ in 0..4 {
+        let before = bench.indexes(false);
+        until("another segment is published", || bench.indexes(false).len() > before.len());
+        let published = Instant::now();
+        let name = bench.indexes(false).pop().unwrap();
+        let query = "udp";
+        let at_least = |client: &mut Client| {
+            let segments = client.segments().unwrap();
+            segments.iter().any(|segment| segment.id.to_string() == name && segment.packets > 0)
+        };
+        until("it is listed", || at_least(&mut client));
+        assert!(client.query(query).unwrap().receipt.packets > 0);
+        assert!(published.elapsed() < Duration::from_secs(1), "it took {:?}", published.elapsed());
+    }
+    let capture = &client.status().unwrap().captures[0];
+    assert!(capture.speaks, "{capture:?}");
+    let sent = traffic.stop();
+    until("all that was sent is sealed", || client.query("udp").unwrap().receipt.packets == sent);
+    let receipt = client.query("udp").unwrap().receipt;
+    assert!(receipt.complete && receipt.gaps.is_empty() && receipt.kernel_drops == 0, "{receipt:?}");
+    until("all is counted", || {
+        client.metric("steno_capture_packets_total{interface=\"v1\",thread=\"0\"}")
+            >= f64::from(u32::try_from(sent).unwrap())
+    });
+    assert_eq!(daemon.stop().code(), Some(0), "{}", bench.log());
+    let log = bench.log();
+    assert!(!log.contains("ERROR") && !log.contains(" WARN "), "{log}");
+    // Its lines are passed on as what they are.
+    assert!(log.contains("INFO stenotype: captured "), "{log}");
+    assert!(bench.packet_files(true).is_empty() && bench.indexes(true).is_empty(), "nothing hidden stays");
+}
+
+#[test]
+fn capture_goes_on_while_the_daemon_is_gone_and_the_next_one_takes_it_over() {
+    let Some(bench) = Bench::enter() else { return };
+    bench.configure(&FLAGS, None);
+    let mut first = bench.start();
+    first.wait_for("capturing interface=\"v1\"");
+    let stenotype = first.stenotype().unwrap();
+    let traffic = Traffic::start(500);
+    until("a segment is published", || !bench.indexes(false).is_empty());
+    let _orphan = Orphan(stenotype);
+    first.signal(Signal::KILL);
+    assert_eq!(first.wait().signal(), Some(9));
+    let before = bench.indexes(false).len();
+    until("segments are published without a daemon", || bench.indexes(false).len() >= before + 2);
+    assert!(!is_gone(stenotype));
+
+    let mut second = bench.start();
+    let mut client = Client::connect(&bench.data());
+    second.wait_for("taking over the stenotype");
+    until("it is known", || client.status().unwrap().captures[0].pid == stenotype);
+    // It cannot speak to this daemon; what it seals is noticed all the same.
+    let before = client.segments().unwrap().len();
+    until("its segments are noticed", || client.segments().unwrap().len() >= before + 2);
+    let sent = traffic.stop();
+    until("all that was sent is sealed", || client.query("udp").unwrap().receipt.packets == sent);
+    let receipt = client.query("udp").unwrap().receipt;
+    assert!(receipt.complete && receipt.gaps.is_empty(), "{receipt:?}");
+    let status = client.status().unwrap();
+    assert_eq!((status.captures[0].restarts, status.captures[0].speaks), (0, false));
+    assert_eq!(second.stop().code(), Some(0), "{}", bench.log());
+    assert!(is_gone(stenotype));
+    assert!(bench.packet_files(true).is_empty(), "it was given the time to seal");
+}
+
+#[test]
+fn a_stenotype_whose_daemon_is_gone_seals_everything_when_it_is_asked_to_end() {
+    let Some(bench) = Bench::enter() else { return };
+    bench.configure(&["--blocks=32", "--fileage_sec=60", "-v", "--stats_blocks=1", "--uid=0", "--gid=0"], None);
+    let mut daemon = bench.start();
+    daemon.wait_for("capturing interface=\"v1\"");
+    let stenotype = daemon.stenotype().unwrap();
+    let traffic = Traffic::start(500);
+    thread::sleep(Duration::from_secs(1));
+    let _orphan = Orphan(stenotype);
+    daemon.signal(Signal::KILL);
+    assert_eq!(daemon.wait().signal(), Some(9));
+    // With socket and log gone, it goes on logging into nothing.
+    thread::sleep(Duration::from_secs(2));
+    let sent = traffic.stop();
+    thread::sleep(Duration::from_millis(200));
+    rustix::process::kill_process(super::support::pid(stenotype), Signal::TERM).unwrap();
+    until("it ends", || is_gone(stenotype));
+    assert!(bench.packet_files(true).is_empty() && bench.indexes(true).is_empty());
+    // The next daemon starts its own, and answers from what is there.
+    let next = bench.start();
+    let mut client = Client::connect(&bench.data());
+    assert_eq!(client.query("udp").unwrap().receipt.packets, sent);
+    until("it captures", || client.status().unwrap().captures[0].pid != 0);
+    assert_ne!(client.status().unwrap().captures[0].pid, stenotype);
+    assert_eq!(next.stop().code(), Some(0), "{}", bench.log());
+}

@@ -1,0 +1,9 @@
+//! The built `stenographer` with a real stenotype below it, in network namespaces of the tests' own: what becomes of
+//! capture, and of answers, when either of them is killed. Needs root, iproute2, and `stenotype` beside `stenographer`
+//! (`cargo build --workspace --bins`).
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod foreign;
+mod kills;
+mod life;
+mod support;
