@@ -1,7 +1,7 @@
 //! The command line as clap knows it: from these definitions come the parser, the help texts, the man pages and the shell
 //! completions. What the commands do is in [`crate::command`].
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -15,7 +15,7 @@ use crate::{demo::DemoArgs, exit::Exit};
     version,
     about = "Find the packets that were on the wire",
     long_about = "Find the packets that were on the wire.\n\n\
-        steno reads the packet files and indexes that stenotype writes: it finds packets by a query, lists conversations, \
+        steno asks a sensor, or reads the files that one has written: it finds packets by a query, lists conversations, \
         imports and exports capture files, and checks what is stored.",
     after_long_help = Exit::help(),
     disable_help_subcommand = true,
@@ -44,6 +44,8 @@ pub enum Command {
     Flows(FlowsArgs),
     /// Say how a query is understood and planned, without reading a packet
     Explain(ExplainArgs),
+    /// Say how a sensor fares: what it holds, what it loses, its disks
+    Status(StatusArgs),
     /// Bring pcap and pcapng files into a store
     Import(ImportArgs),
     /// Write one segment of a store as a capture file
@@ -71,6 +73,25 @@ pub struct StoreArgs {
     pub store: Option<PathBuf>,
 }
 
+/// Where the packets are: with a sensor, or in files.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Where the packets are")]
+pub struct SourceArgs {
+    /// Ask the sensor that listens there
+    #[arg(long, value_name = "HOST:PORT", requires = "certs", conflicts_with_all = ["config", "store"])]
+    pub server: Option<String>,
+    /// The directory of ca_cert.pem, client_cert.pem and client_key.pem that --server is called with
+    #[arg(long, value_name = "DIR", requires = "server")]
+    pub certs: Option<PathBuf>,
+    /// Ask the sensor of this configuration. Without it the one of $STENOGRAPHER_CONFIG, of ./steno-data/config, or of
+    /// /etc/stenographer/config, whichever is there first
+    #[arg(long, value_name = "FILE", conflicts_with = "store")]
+    pub config: Option<PathBuf>,
+    /// Ask no sensor; read the files in DIR: packet files in PKT0, PKT1, ..., their indexes in IDX0, IDX1, ...
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+}
+
 /// `steno read`
 #[derive(Args, Debug)]
 #[command(after_long_help = READ_EXAMPLES)]
@@ -79,7 +100,7 @@ pub struct ReadArgs {
     pub query: String,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
-    pub store: StoreArgs,
+    pub source: SourceArgs,
     /// Write a capture file, to standard output for `-`. Without it the packets are printed: by tcpdump where it is
     /// installed, one plain line each where it is not
     #[arg(short, value_name = "FILE")]
@@ -93,6 +114,9 @@ pub struct ReadArgs {
     /// End the answer after the packet that reaches N bytes of capture file
     #[arg(long, value_name = "N")]
     pub limit_bytes: Option<u64>,
+    /// End the answer after this time, as `30s` or `5m`
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub deadline: Option<Duration>,
     /// Write the receipt of the answer to FILE, as JSON
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,
@@ -121,7 +145,10 @@ pub struct FlowsArgs {
     pub query: String,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
-    pub store: StoreArgs,
+    pub source: SourceArgs,
+    /// End the answer after this time, as `30s` or `5m`
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub deadline: Option<Duration>,
     /// One JSON object a line
     #[arg(long, conflicts_with = "csv")]
     pub json: bool,
@@ -153,11 +180,45 @@ pub struct ExplainArgs {
     pub query: String,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
-    pub store: StoreArgs,
+    pub source: SourceArgs,
     /// One JSON object
     #[arg(long)]
     pub json: bool,
 }
+
+/// `steno status`
+#[derive(Args, Debug)]
+#[command(after_long_help = STATUS_FIELDS)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
+    pub source: SourceArgs,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+const STATUS_FIELDS: &str = "\
+Exit status 0 tells that all is well, 3 that there are problems, which are the first thing that is printed, and 1 that the
+sensor cannot be asked. With --store, what the files themselves tell is printed: coverage, gaps, drops, disk.
+
+Fields of --json; times are RFC 3339, UTC, sizes are bytes; what only a sensor can tell is null with --store:
+  healthy, problems     whether nothing is wrong, and what is, a sentence each
+  now, started          the time of the report, and when the sensor started
+  version, host         of the sensor
+  holdings              oldest and newest packet, segments, packet_bytes and index_bytes on disk, and lists:
+    gaps                when capture was down: from, until, thread, reason
+    unreadable          files that cannot be searched: file, reason
+    unsealed            files that are being written: file, opened, bytes
+  captures              capture processes: source (the interface), threads, state (starting, running, backoff, stopping,
+                        stopped), state_at (since when, or when it starts again), pid, restarts, last_exit, last_exit_at
+  threads               capture threads: thread, packets_directory, index_directory, packets, bytes, kernel_drops, lost,
+                        write_errors, segments, segments_removed, packet_bytes, index_bytes, disk_bytes and
+                        disk_free_bytes of the file system, error. Counts are since the sensor started; with --store, of
+                        what the files hold
+  queries               running, most_running, finished, truncated, refused, packets, bytes, since the sensor started
+  certificate_until,    when the certificates of the sensor and of the CA for its clients end
+  ca_until";
 
 /// `steno import`
 #[derive(Args, Debug)]
@@ -261,12 +322,56 @@ pub enum CaptureFormat {
     Pcapng,
 }
 
+/// A length of time: a number and `ms`, `s`, `m` or `h`. Not 0.
+fn time(text: &str) -> Result<Duration, String> {
+    let takes = || "it takes a number and a unit, as 500ms, 30s, 5m or 1h".to_owned();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).ok_or_else(takes)?;
+    let ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(takes()),
+    };
+    let number: u64 = number.parse().map_err(|_| takes())?;
+    let time = number.checked_mul(ms).filter(|ms| *ms > 0).ok_or_else(takes)?;
+    Ok(Duration::from_millis(time))
+}
+
+impl From<CaptureFormat> for steno_proto::v1::CaptureFormat {
+    fn from(format: CaptureFormat) -> Self {
+        match format {
+            CaptureFormat::Pcap => Self::Pcap,
+            CaptureFormat::PcapNs => Self::PcapNs,
+            CaptureFormat::Pcapng => Self::Pcapng,
+        }
+    }
+}
+
 impl From<CaptureFormat> for steno_core::pcap::Format {
     fn from(format: CaptureFormat) -> Self {
         match format {
             CaptureFormat::Pcap => Self::Pcap,
             CaptureFormat::PcapNs => Self::PcapNs,
             CaptureFormat::Pcapng => Self::PcapNg,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit() {
+        for (text, ms) in [("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000)] {
+            assert_eq!(time(text), Ok(Duration::from_millis(ms)));
+        }
+        for text in
+            ["", "s", "30", "0s", "-1s", "1.5s", "1d", "99999999999999999999s", "9999999999999999999h", "1\u{b5}s"]
+        {
+            assert!(time(text).is_err(), "{text}");
         }
     }
 }

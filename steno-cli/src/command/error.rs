@@ -5,7 +5,7 @@ use std::{error::Error, fmt::Write as _, io, path::PathBuf};
 use steno_index::IndexError;
 use steno_query::QueryErrors;
 
-use crate::{demo::DemoError, exit::Exit};
+use crate::{demo::DemoError, exit::Exit, sensor::SensorError};
 
 /// Why a command was not done.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,9 @@ pub enum CommandError {
     /// The demo did not come to its end.
     #[error(transparent)]
     Demo(#[from] DemoError),
+    /// A sensor gave no answer, or not a whole one.
+    #[error(transparent)]
+    Sensor(#[from] SensorError),
     /// Signals cannot be handled.
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
@@ -74,6 +77,7 @@ impl CommandError {
         match self {
             Self::Usage(_) | Self::Query(_) => Exit::Usage,
             Self::Demo(error) if error.is_interrupted() => Exit::Interrupted,
+            Self::Sensor(error) => error.exit(),
             _ => Exit::Failed,
         }
     }
@@ -82,6 +86,10 @@ impl CommandError {
     pub fn report(&self) -> String {
         match self {
             Self::Query(errors) => errors.to_string(),
+            // So are these.
+            Self::Sensor(error @ (SensorError::Query(_) | SensorError::Cut { .. } | SensorError::Interrupted(_))) => {
+                error.to_string()
+            }
             Self::Demo(error) => format!("error: failed to {}", chain(error)),
             error => format!("error: {}", chain(error)),
         }

@@ -3,6 +3,7 @@
 //! Data goes to standard output, all else to standard error. A reader of standard output that goes away ends a command
 //! with success: it has all that it wanted.
 
+mod deliver;
 mod error;
 mod explain;
 mod export;
@@ -12,13 +13,16 @@ mod help;
 mod import;
 mod index_dump;
 mod output;
+mod progress;
 mod read;
 mod run;
+mod source;
+mod status;
 mod stdout;
 mod verify;
 
 pub use error::CommandError;
 pub(crate) use error::chain;
 pub use run::run;
-use run::store_dir;
+use run::{milliseconds, store_dir};
 use stdout::to_stdout;

@@ -1,32 +1,50 @@
 //! `steno read`: the packets of a query, into a capture file, through tcpdump, or as plain lines.
 
 use std::{
+    ffi::OsStr,
     fs,
-    io::{self, BufWriter, Write as _},
+    io::{self, IsTerminal as _},
     path::Path,
-    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
-use steno_core::{Clock as _, SystemClock};
+use steno_core::{Clock as _, SystemClock, packet::Frame};
+use steno_proto::v1;
 use steno_query::{Answer, Options, Receipt, Store, parse};
 
 use super::{
     CommandError,
-    output::{Output, Reader},
-    store_dir,
+    deliver::{Answering, Printed, Tcpdump, to_file, to_lines},
+    milliseconds,
+    output::Reader,
+    progress::Progress,
+    source::{Source, source},
 };
-use crate::{args::ReadArgs, exit::Exit, print::packet_line};
+use crate::{
+    args::ReadArgs,
+    exit::Exit,
+    print::packet_line,
+    sensor::{Ending, Next, Packets, Sensor, SensorError, SoFar, pcap_packets},
+};
 
 /// Delivers the packets, then the receipt.
 pub(super) fn read(args: &ReadArgs, interrupted: &Arc<AtomicBool>) -> Result<Exit, CommandError> {
     if args.follow {
-        return Err(CommandError::Usage("--follow is not supported yet: it comes with the daemon".to_owned()));
+        return Err(CommandError::Usage(
+            "--follow is not supported yet: ask again later for what came since".to_owned(),
+        ));
     }
-    let dir = store_dir(&args.store)?;
+    match source(&args.source, interrupted)? {
+        Source::Store(dir) => read_store(args, dir, interrupted),
+        Source::Sensor(sensor) => read_sensor(args, &sensor),
+    }
+}
+
+fn read_store(args: &ReadArgs, dir: &Path, interrupted: &Arc<AtomicBool>) -> Result<Exit, CommandError> {
     let query = parse(&args.query, SystemClock.now())?;
     let store = Store::open(dir)?;
     let options = Options {
@@ -34,19 +52,14 @@ pub(super) fn read(args: &ReadArgs, interrupted: &Arc<AtomicBool>) -> Result<Exi
         limit_packets: args.limit_packets,
         limit_bytes: args.limit_bytes,
         cancel: Arc::clone(interrupted).into(),
+        deadline: args.deadline.and_then(|within| Instant::now().checked_add(within)),
         ..Options::default()
     };
     let mut answer = store.answer(&query, options);
-    let delivered = match &args.write {
-        Some(path) => to_file(&mut answer, path),
-        None => to_terminal(&mut answer, args),
-    };
+    let delivered = deliver(&mut answer, args);
     // Whatever went wrong, the receipt says what was delivered before.
     let receipt = answer.receipt();
-    eprintln!("{receipt}");
-    if let Some(path) = &args.receipt {
-        write_receipt(&receipt, path)?;
-    }
+    give_receipt(&receipt, args)?;
     match delivered? {
         _ if interrupted.load(Ordering::Relaxed) => Ok(Exit::Interrupted),
         Reader::Gone => Ok(Exit::Done),
@@ -55,75 +68,126 @@ pub(super) fn read(args: &ReadArgs, interrupted: &Arc<AtomicBool>) -> Result<Exi
     }
 }
 
-fn to_file(answer: &mut Answer, path: &Path) -> Result<Reader, CommandError> {
-    let mut output = Output::open(path)?;
-    let mut chunk = Vec::new();
-    while answer.next_chunk(&mut chunk) {
-        if output.write(&chunk)? == Reader::Gone {
-            return Ok(Reader::Gone);
-        }
+fn read_sensor(args: &ReadArgs, sensor: &Sensor) -> Result<Exit, CommandError> {
+    let request = v1::QueryRequest {
+        query: args.query.clone(),
+        format: v1::CaptureFormat::from(args.format).into(),
+        max_bytes: args.limit_bytes,
+        max_packets: args.limit_packets,
+        deadline_ms: args.deadline.map_or(0, milliseconds),
+        ..v1::QueryRequest::default()
+    };
+    let to_stdout = args.write.as_deref().is_none_or(|path| path == "-");
+    let mut remote = Remote::new(sensor.packets(request)?, Progress::new(to_stdout && io::stdout().is_terminal()));
+    let delivered = deliver(&mut remote, args);
+    let (ending, so_far) = remote.end();
+    if let Some(ending) = &ending {
+        give_receipt(&ending.receipt, args)?;
     }
-    Ok(Reader::There)
+    match (delivered?, ending) {
+        (Reader::Gone, None) => {
+            eprintln!("ended by its reader after {so_far}, without a receipt");
+            Ok(Exit::Done)
+        }
+        (Reader::Gone, Some(_)) => Ok(Exit::Done),
+        (Reader::There, Some(ending)) => Ok(verdict(&ending)),
+        // An answer does not come to its end without one.
+        (Reader::There, None) => Err(SensorError::Cut { so_far, why: "no receipt came".to_owned() }.into()),
+    }
 }
 
-/// Through tcpdump, where it is installed.
-fn to_terminal(answer: &mut Answer, args: &ReadArgs) -> Result<Reader, CommandError> {
-    let mut command = Command::new("tcpdump");
-    let command = command.args(["-r", "-", "-s", "0"]).args(&args.tcpdump_args).stdin(Stdio::piped());
-    match command.spawn() {
-        Ok(tcpdump) => through(answer, tcpdump),
-        Err(e) if e.kind() == io::ErrorKind::NotFound && args.tcpdump_args.is_empty() => to_lines(answer),
-        Err(e) => {
+/// The exit status that the end of an answer comes to. Says what the receipt does not.
+pub(super) fn verdict(ending: &Ending) -> Exit {
+    match &ending.said {
+        _ if !ending.receipt.is_complete() => Exit::Incomplete,
+        Some(said) => {
+            eprintln!("NOT COMPLETE: {said}");
+            Exit::Incomplete
+        }
+        None => Exit::Done,
+    }
+}
+
+fn deliver(answer: &mut impl Answering, args: &ReadArgs) -> Result<Reader, CommandError> {
+    if let Some(path) = &args.write {
+        return to_file(answer, path);
+    }
+    let tcpdump = Tcpdump { program: OsStr::new("tcpdump"), input: "-", args: &args.tcpdump_args };
+    match tcpdump.print(answer)? {
+        Printed::Done(reader) => Ok(reader),
+        Printed::Failed(status) => Err(CommandError::Program(format!("tcpdump ended with {status}"))),
+        Printed::Missing(_) if args.tcpdump_args.is_empty() => to_lines(answer),
+        Printed::Missing(e) => {
             Err(CommandError::Program(format!("cannot start tcpdump, which is to take the arguments after `--`: {e}")))
         }
     }
 }
 
-/// Hands a capture file to tcpdump. Where it stops reading (`-c 5`), that is all that is wanted.
-fn through(answer: &mut Answer, mut tcpdump: Child) -> Result<Reader, CommandError> {
-    let mut reader = Reader::There;
-    if let Some(mut pipe) = tcpdump.stdin.take() {
-        let mut chunk = Vec::new();
-        while answer.next_chunk(&mut chunk) {
-            if let Err(e) = pipe.write_all(&chunk) {
-                if e.kind() != io::ErrorKind::BrokenPipe {
-                    return Err(CommandError::Program(format!("cannot hand packets to tcpdump: {e}")));
+impl Answering for Answer {
+    fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, CommandError> {
+        Ok(Answer::next_chunk(self, chunk))
+    }
+
+    fn next_lines(&mut self, lines: &mut String) -> Result<bool, CommandError> {
+        let Some(packet) = self.next_packet() else { return Ok(false) };
+        lines.push_str(&packet_line(packet.time, packet.wire_len, &packet.frame));
+        lines.push('\n');
+        Ok(true)
+    }
+}
+
+/// An answer from a sensor, and what is shown of its progress.
+pub(super) struct Remote<'s> {
+    packets: Packets<'s>,
+    progress: Progress,
+}
+
+impl<'s> Remote<'s> {
+    pub(super) fn new(packets: Packets<'s>, progress: Progress) -> Self {
+        Self { packets, progress }
+    }
+
+    /// The end of the answer, where it has come, and what has come. The answer ends with this.
+    pub(super) fn end(mut self) -> (Option<Ending>, SoFar) {
+        self.progress.clear();
+        (self.packets.ending().cloned(), self.packets.so_far())
+    }
+}
+
+impl Answering for Remote<'_> {
+    fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, CommandError> {
+        loop {
+            let next = self.packets.next(chunk).inspect_err(|_| self.progress.clear())?;
+            if let SoFar::Packets { packets, bytes } = self.packets.so_far() {
+                self.progress.packets(packets, bytes);
+            }
+            match next {
+                Next::Records if !chunk.is_empty() => return Ok(true),
+                Next::Records | Next::Progress => {}
+                Next::End => {
+                    self.progress.clear();
+                    return Ok(false);
                 }
-                reader = Reader::Gone;
-                break;
             }
         }
-        // Dropping the pipe tells tcpdump that this is the end.
     }
-    let status = tcpdump.wait().map_err(|e| CommandError::Program(format!("cannot wait for tcpdump: {e}")))?;
-    if status.success() {
-        return Ok(reader);
-    }
-    // Killed by the pipe of its own output, as in `steno read ... | head`.
-    if std::os::unix::process::ExitStatusExt::signal(&status) == Some(signal_hook::consts::SIGPIPE) {
-        return Ok(Reader::Gone);
-    }
-    Err(CommandError::Program(format!("tcpdump ended with {status}")))
-}
 
-/// One plain line a packet.
-fn to_lines(answer: &mut Answer) -> Result<Reader, CommandError> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut print = || {
-        while let Some(packet) = answer.next_packet() {
-            writeln!(out, "{}", packet_line(packet.time, packet.wire_len, &packet.frame))?;
+    fn next_lines(&mut self, lines: &mut String) -> Result<bool, CommandError> {
+        let mut chunk = Vec::new();
+        let more = Answering::next_chunk(self, &mut chunk)?;
+        for (time, wire_len, frame) in pcap_packets(&chunk) {
+            lines.push_str(&packet_line(time, wire_len, &Frame::new(frame)));
+            lines.push('\n');
         }
-        out.flush()
-    };
-    match print() {
-        Ok(()) => Ok(Reader::There),
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
-        Err(e) => Err(CommandError::Stdout(e)),
+        Ok(more)
     }
 }
 
-fn write_receipt(receipt: &Receipt, path: &Path) -> Result<(), CommandError> {
-    let error = |source| CommandError::Write { path: path.to_owned(), source };
+/// The receipt on standard error, and into its file.
+fn give_receipt(receipt: &Receipt, args: &ReadArgs) -> Result<(), CommandError> {
+    eprintln!("{receipt}");
+    let Some(path) = &args.receipt else { return Ok(()) };
+    let error = |source| CommandError::Write { path: path.clone(), source };
     let mut json = serde_json::to_vec(receipt).map_err(|e| error(e.into()))?;
     json.push(b'\n');
     fs::write(path, json).map_err(error)

@@ -4,11 +4,12 @@ use std::{
     ffi::OsString,
     path::Path,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use clap::Parser as _;
 
-use super::{CommandError, explain, export, flows, generate, help, import, index_dump, read, verify};
+use super::{CommandError, explain, export, flows, generate, help, import, index_dump, read, status, verify};
 use crate::{
     args::{Cli, Command, IndexCommand, StoreArgs},
     demo,
@@ -37,6 +38,7 @@ fn dispatch(command: Command) -> Result<Exit, CommandError> {
         Command::Read(args) => read::read(args, &signals()?),
         Command::Flows(args) => flows::flows(args, &signals()?),
         Command::Explain(args) => explain::explain(args, &signals()?),
+        Command::Status(args) => status::status(args, &signals()?),
         Command::Import(args) => import::import(args, signals()?.as_ref()),
         Command::Export(args) => export::export(args, signals()?.as_ref()),
         Command::Verify(args) => verify::verify(args, signals()?.as_ref()),
@@ -56,7 +58,10 @@ fn signals() -> Result<Arc<AtomicBool>, CommandError> {
 
 /// The store that a command is to work on.
 pub(super) fn store_dir(args: &StoreArgs) -> Result<&Path, CommandError> {
-    args.store
-        .as_deref()
-        .ok_or_else(|| CommandError::Usage("give --store DIR; talking to a sensor comes with the daemon".to_owned()))
+    args.store.as_deref().ok_or_else(|| CommandError::Usage("give --store DIR; this works on files alone".to_owned()))
+}
+
+/// As a request to a sensor has it. One too long to be said is as good as none, and 0 would mean none.
+pub(super) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(0).max(1)
 }

@@ -119,6 +119,9 @@ fn truncation(by: Truncation) -> v1::Truncation {
         Truncation::Deadline => v1::Truncation::Deadline,
         Truncation::Cancelled => v1::Truncation::Cancelled,
         Truncation::Memory => v1::Truncation::Memory,
+        Truncation::SensorLimitBytes => v1::Truncation::SensorLimitBytes,
+        Truncation::Stopping => v1::Truncation::Stopping,
+        Truncation::Stalled => v1::Truncation::Stalled,
         // One that is not known here must not be taken for none.
         _ => v1::Truncation::Unfinished,
     }

@@ -4,7 +4,9 @@
 //! exact match but also accepting a case-insensitive match", and each occurrence of a key is decoded in turn, so that the
 //! last one stays. `null` leaves a field as it is.
 
-use super::{Problem, json::Node, nearest::nearest, units};
+use steno_proto::json::{Node, folds_to};
+
+use super::{Problem, nearest::nearest, units};
 
 /// What was found wrong so far.
 #[derive(Debug, Default)]
@@ -202,14 +204,4 @@ const I64_MAX: u64 = i64::MAX as u64;
 
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
-/// Whether Go takes `key` for `name`, which is ASCII: by Unicode's simple folding, two letters beyond ASCII are one there.
-fn folds_to(key: &str, name: &str) -> bool {
-    let fold = |c: char| match c {
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        _ => c.to_ascii_lowercase(),
-    };
-    key.chars().map(fold).eq(name.chars().map(fold))
 }

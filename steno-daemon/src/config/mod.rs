@@ -1,8 +1,8 @@
 //! What the daemon is told: its command line, its configuration file, and the default for those who have none.
 //!
 //! - [`Flags`] are the arguments, read as Go's `flag` reads them, for 1.0.1's are.
-//! - [`Config`] is the file: 1.0.1's JSON with some keys more. `json` reads the text, duplicates and all; `fields` finds keys
-//!   as Go's `encoding/json` does; `read` turns them into a [`Config`] and says everything that is wrong with them at once.
+//! - [`Config`] is the file: 1.0.1's JSON with some keys more. `fields` finds keys as Go's
+//!   `encoding/json` does; `read` turns them into a [`Config`] and says everything that is wrong with them at once.
 //! - [`Config::check`] holds it against the machine: directories, programs, certificates.
 //! - [`embedded`] makes a configuration out of an interface and a directory.
 //!
@@ -13,7 +13,6 @@ pub mod embedded;
 mod fields;
 mod flags;
 mod interfaces;
-mod json;
 mod model;
 mod nearest;
 mod problem;

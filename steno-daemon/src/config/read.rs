@@ -6,10 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use steno_proto::json::Node;
+
 use super::{
     Config, ConfigError, DEFAULT_PORT, IndexFormat, Limits, Problem, RpcConfig, ThreadConfig,
     fields::{Fields, Findings},
-    json::Node,
 };
 
 /// A configuration, and what is odd about it.
@@ -83,7 +84,7 @@ const ANY: std::ops::RangeInclusive<u64> = 0..=i64::MAX as u64;
 /// It is not JSON, or does not hold: then with everything that is wrong with it. The machine is not looked at; see
 /// [`Config::check`].
 pub fn parse(text: &str) -> Result<Loaded, ConfigError> {
-    let (node, more) = Node::parse(text)?;
+    let (node, more) = Node::parse(text).map_err(|e| ConfigError::Syntax(e.to_string()))?;
     let mut findings = Findings::default();
     if more {
         findings.warn("", "more text follows the configuration; it is ignored");

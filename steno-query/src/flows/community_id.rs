@@ -3,7 +3,7 @@
 //! Source: the Community ID specification (github.com/corelight/community-id-spec), seed 0. The mapping of ICMP types to
 //! ports is Zeek's, as the specification refers to it.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use sha1::{Digest, Sha1};
 use steno_core::packet::ip_protocol::{ICMP, ICMPV6, SCTP, TCP, UDP};
@@ -86,6 +86,36 @@ impl fmt::Display for CommunityId {
     }
 }
 
+/// A text that is no Community ID of version 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a Community ID: `1:` and 28 characters of base64")]
+pub struct NotACommunityId;
+
+impl FromStr for CommunityId {
+    type Err = NotACommunityId;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, NotACommunityId> {
+        let digits = text.strip_prefix("1:").and_then(|rest| rest.strip_suffix('=')).ok_or(NotACommunityId)?;
+        let mut bytes = [0; 20];
+        let (mut bits, mut known, mut places) = (0u32, 0u32, bytes.iter_mut());
+        for symbol in digits.bytes() {
+            let value = BASE64.iter().position(|&known| known == symbol).ok_or(NotACommunityId)?;
+            bits = bits << 6 | u32::try_from(value).map_err(|_| NotACommunityId)?;
+            known += 6;
+            if known >= 8 {
+                known -= 8;
+                let [.., byte] = (bits >> known).to_be_bytes();
+                *places.next().ok_or(NotACommunityId)? = byte;
+                bits &= (1 << known) - 1;
+            }
+        }
+        // Nothing is left over: 27 characters for 20 bytes, and 2 bits that are 0.
+        let whole = places.next().is_none() && digits.len() == 27 && bits == 0;
+        whole.then_some(Self(bytes)).ok_or(NotACommunityId)
+    }
+}
+
 impl serde::Serialize for CommunityId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -128,6 +158,25 @@ mod tests {
             ("10.1.12.1", "10.1.24.4", 46, Ports::None, "1:/nQI4Rh/TtY3mf0R2gJFBkVlgS4="),
         ] {
             assert_eq!(id(src, dst, protocol, ports), expected, "{src} {dst} {protocol}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_read_back_and_nothing_else_is() {
+        for text in ["1:LQU9qZlK+B5F3KDmev6m5PMibrg=", "1:/nQI4Rh/TtY3mf0R2gJFBkVlgS4="] {
+            assert_eq!(text.parse::<CommunityId>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "1:",
+            "2:LQU9qZlK+B5F3KDmev6m5PMibrg=",
+            "1:LQU9qZlK+B5F3KDmev6m5PMibrg",
+            "1:LQU9qZlK+B5F3KDmev6m5PMibr=",
+            "1:LQU9qZlK+B5F3KDmev6m5PMibrgA=",
+            "1:LQU9qZlK+B5F3KDmev6m5PMibrh=",
+            "1:LQU9qZlK-B5F3KDmev6m5PMibrg=",
+        ] {
+            assert_eq!(text.parse::<CommunityId>(), Err(NotACommunityId), "{text}");
         }
     }
 

@@ -15,6 +15,6 @@ mod community_id;
 mod flow;
 mod gather;
 
-pub use community_id::{CommunityId, Ports};
+pub use community_id::{CommunityId, NotACommunityId, Ports};
 pub use flow::{Flow, Flows, Traffic};
 pub(crate) use gather::gather;

@@ -64,6 +64,9 @@ impl Display for Truncation {
             Self::Cancelled => "it was cancelled",
             Self::Memory => "more flows match than fit the memory of a query",
             Self::Unfinished => "it was not read to its end",
+            Self::SensorLimitBytes => "the sensor gives no answer more bytes than this",
+            Self::Stopping => "the sensor is stopping",
+            Self::Stalled => "nothing was taken of it for too long",
         })
     }
 }

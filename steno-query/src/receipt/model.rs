@@ -138,6 +138,12 @@ pub enum Truncation {
     Memory,
     /// The receipt was asked for before the end of the answer.
     Unfinished,
+    /// The sensor gives no answer more bytes. A store does not do this, nor what follows.
+    SensorLimitBytes,
+    /// The sensor is stopping.
+    Stopping,
+    /// The client took nothing for too long.
+    Stalled,
 }
 
 impl Serialize for Receipt {

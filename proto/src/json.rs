@@ -1,4 +1,5 @@
-//! The text of a configuration as a tree that keeps what serde_json's own drops: keys that come twice.
+//! The text of a configuration as a tree that keeps what serde_json's own drops: keys that come twice, in their order. Sensor
+//! and clients read the same file by it, and find keys in it as Go does ([`folds_to`]), in which 1.0.1 is written.
 
 use std::fmt;
 
@@ -8,15 +9,23 @@ use serde::{
 };
 use serde_json::Number;
 
-use super::ConfigError;
+/// Why a text is no JSON: what is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct JsonError(String);
 
 /// A value of JSON (RFC 8259).
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Node {
+pub enum Node {
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Bool(bool),
+    /// A number.
     Number(Number),
+    /// A text.
     Text(String),
+    /// A list.
     List(Vec<Node>),
     /// In the order of the text, every occurrence of a key.
     Object(Vec<(String, Node)>),
@@ -24,20 +33,23 @@ pub(super) enum Node {
 
 impl Node {
     /// Reads the first value in `text`. Go's decoder reads no further either; `true` where more follows.
-    pub(super) fn parse(text: &str) -> Result<(Self, bool), ConfigError> {
+    ///
+    /// # Errors
+    /// It is not JSON, or there is nothing.
+    pub fn parse(text: &str) -> Result<(Self, bool), JsonError> {
         let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Self>();
         match stream.next() {
             Some(Ok(node)) => {
                 let rest = text.get(stream.byte_offset()..).unwrap_or_default();
                 Ok((node, !rest.trim_start().is_empty()))
             }
-            Some(Err(e)) => Err(ConfigError::Syntax(e.to_string())),
-            None => Err(ConfigError::Syntax("the file is empty".to_owned())),
+            Some(Err(e)) => Err(JsonError(e.to_string())),
+            None => Err(JsonError("the file is empty".to_owned())),
         }
     }
 
     /// What it is, with its value where that is short: for messages.
-    pub(super) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         match self {
             Self::Null => "null".to_owned(),
             Self::Bool(value) => value.to_string(),
@@ -46,6 +58,13 @@ impl Node {
             Self::List(_) => "a list".to_owned(),
             Self::Object(_) => "an object".to_owned(),
         }
+    }
+
+    /// The value of the key `name` as Go's decoder takes it: the last member that is it but for the case of letters, where
+    /// that is not `null`. None where this is no object.
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        let Self::Object(members) = self else { return None };
+        members.iter().rfind(|(key, value)| folds_to(key, name) && *value != Self::Null).map(|(_, value)| value)
     }
 }
 
@@ -102,5 +121,42 @@ impl<'de> Visitor<'de> for Tree {
             members.push(member);
         }
         Ok(Node::Object(members))
+    }
+}
+
+/// Whether Go takes `key` for `name`, which is ASCII: by Unicode's simple folding, two letters beyond ASCII are one there.
+pub fn folds_to(key: &str, name: &str) -> bool {
+    let fold = |c: char| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        _ => c.to_ascii_lowercase(),
+    };
+    key.chars().map(fold).eq(name.chars().map(fold))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(text: &str) -> Node {
+        Node::parse(text).unwrap().0
+    }
+
+    #[test]
+    fn keys_are_found_as_go_finds_them() {
+        let object = node(r#"{"Port": 1, "port": 2, "PORT": null, "CertPath": "c", "Ho\u017ft": "h"}"#);
+        assert_eq!(object.get("Port"), Some(&Node::Number(2.into())), "the last one that says something");
+        assert_eq!(object.get("CertPath"), Some(&Node::Text("c".to_owned())));
+        assert_eq!(object.get("Host"), Some(&Node::Text("h".to_owned())), "a long s folds to s");
+        assert_eq!(object.get("Cert"), None);
+        assert_eq!(node("[]").get("Port"), None);
+    }
+
+    #[test]
+    fn what_follows_the_first_value_is_told_and_nothing_is_an_error() {
+        assert_eq!(Node::parse("{} {"), Ok((Node::Object(Vec::new()), true)));
+        assert_eq!(Node::parse("{}\n"), Ok((Node::Object(Vec::new()), false)));
+        assert_eq!(Node::parse(" ").unwrap_err().to_string(), "the file is empty");
+        assert!(Node::parse("{").unwrap_err().to_string().contains("line 1"));
     }
 }

@@ -1,0 +1,115 @@
+//! Delivers the packets of an answer: into a capture file, through tcpdump, or as plain lines. Where they come from, a store
+//! or a sensor, is the business of what is handed in.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, BufWriter, Write as _},
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use super::{
+    CommandError,
+    output::{Output, Reader},
+};
+
+/// An answer that is being read.
+pub(super) trait Answering {
+    /// Puts the next whole records of a capture file into `chunk`; `false` at the end.
+    fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, CommandError>;
+
+    /// Puts the next packets into `lines`, a plain line each; `false` at the end.
+    fn next_lines(&mut self, lines: &mut String) -> Result<bool, CommandError>;
+}
+
+/// Into a file, or standard output for `-`.
+pub(super) fn to_file(answer: &mut impl Answering, path: &Path) -> Result<Reader, CommandError> {
+    let mut output = Output::open(path)?;
+    let mut chunk = Vec::new();
+    while answer.next_chunk(&mut chunk)? {
+        if output.write(&chunk)? == Reader::Gone {
+            return Ok(Reader::Gone);
+        }
+    }
+    Ok(Reader::There)
+}
+
+/// `tcpdump`, and how it is told to read what it is given.
+pub(super) struct Tcpdump<'a> {
+    /// The program.
+    pub(super) program: &'a OsStr,
+    /// The name of its standard input.
+    pub(super) input: &'a str,
+    /// What the user wants it to be told.
+    pub(super) args: &'a [OsString],
+}
+
+/// How a tcpdump ended.
+pub(super) enum Printed {
+    /// It took what it wanted.
+    Done(Reader),
+    /// It failed.
+    Failed(ExitStatus),
+    /// It is not installed.
+    Missing(io::Error),
+}
+
+impl Tcpdump<'_> {
+    /// Hands it the answer. Where it stops reading (`-c 5`), that is all that is wanted.
+    pub(super) fn print(&self, answer: &mut impl Answering) -> Result<Printed, CommandError> {
+        let mut command = Command::new(self.program);
+        let command = command.args(["-r", self.input, "-s", "0"]).args(self.args).stdin(Stdio::piped());
+        match command.spawn() {
+            Ok(tcpdump) => through(answer, tcpdump),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Printed::Missing(e)),
+            Err(e) => Err(CommandError::Program(format!("cannot start tcpdump: {e}"))),
+        }
+    }
+}
+
+fn through(answer: &mut impl Answering, mut tcpdump: Child) -> Result<Printed, CommandError> {
+    let handed = tcpdump.stdin.take().map_or(Ok(Reader::There), |mut pipe| {
+        let mut chunk = Vec::new();
+        while answer.next_chunk(&mut chunk)? {
+            if let Err(e) = pipe.write_all(&chunk) {
+                if e.kind() != io::ErrorKind::BrokenPipe {
+                    return Err(CommandError::Program(format!("cannot hand packets to tcpdump: {e}")));
+                }
+                return Ok(Reader::Gone);
+            }
+        }
+        Ok(Reader::There)
+        // Dropping the pipe tells tcpdump that this is the end.
+    });
+    let status = tcpdump.wait().map_err(|e| CommandError::Program(format!("cannot wait for tcpdump: {e}")))?;
+    let reader = handed?;
+    if status.success() {
+        return Ok(Printed::Done(reader));
+    }
+    // Killed by the pipe of its own output, as in `steno read ... | head`.
+    if status.signal() == Some(signal_hook::consts::SIGPIPE) {
+        return Ok(Printed::Done(Reader::Gone));
+    }
+    Ok(Printed::Failed(status))
+}
+
+/// One plain line a packet.
+pub(super) fn to_lines(answer: &mut impl Answering) -> Result<Reader, CommandError> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut lines = String::new();
+    loop {
+        lines.clear();
+        let more = answer.next_lines(&mut lines);
+        // What was found is shown, whatever became of the rest.
+        let written =
+            out.write_all(lines.as_bytes()).and_then(|()| if matches!(more, Ok(true)) { Ok(()) } else { out.flush() });
+        match written {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(Reader::Gone),
+            written => written.map_err(CommandError::Stdout)?,
+        }
+        if !more? {
+            return Ok(Reader::There);
+        }
+    }
+}
