@@ -56,6 +56,14 @@ pub enum CertError {
         /// What is not.
         missing: PathBuf,
     },
+    /// The CA cannot sign any more.
+    #[error("{} ended on {}: what it would sign now, nobody would take; make another CA", ca.display(), not_after.date())]
+    CaEnded {
+        /// The CA's certificate.
+        ca: PathBuf,
+        /// Until when it was good.
+        not_after: time::OffsetDateTime,
+    },
     /// It is there already.
     #[error("{} is there already; nothing was changed", path.display())]
     Exists {

@@ -1,6 +1,10 @@
 //! Makes certificates: a private CA, the sensor's, and clients'. ECDSA on P-256 with SHA-256, X.509 version 3.
 
-use std::{fs, net::IpAddr, path::Path};
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -8,7 +12,11 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
-use super::{CertDir, CertError, read::content, write};
+use super::{
+    CertDir, CertError,
+    read::{Pair, content},
+    write,
+};
 
 /// How long the CA's certificate is good. 1.0.1's is for 9,999 days.
 const CA_DAYS: i64 = 20 * 365;
@@ -21,14 +29,14 @@ const NAME_CHARS: usize = 64;
 
 impl CertDir {
     /// Makes what is missing: the CA, the certificate of a server that is called by `servers` (addresses or host names, the
-    /// first of them its common name), and the one of a first client. What is there is left as it is. Returns the
-    /// certificates made, in that order; none, if all were there.
+    /// first of them its common name), and the one of a first client. What is there is left as it is: a key without its
+    /// certificate gets one. Returns the certificates made, in that order; none, if all were there.
     ///
     /// Keys have mode 0600, the client's 0640: whose group can read it may query the sensor.
     ///
     /// # Errors
     /// Something cannot be read or written, or the CA's key is missing where it is needed, or a name is none.
-    pub fn init(&self, servers: &[&str]) -> Result<Vec<std::path::PathBuf>, CertError> {
+    pub fn init(&self, servers: &[&str]) -> Result<Vec<PathBuf>, CertError> {
         let alternative = servers.iter().map(|name| server_name(name)).collect::<Result<Vec<_>, _>>()?;
         write::directory(self.path())?;
         let mut made = Vec::new();
@@ -36,14 +44,15 @@ impl CertDir {
             made.push(self.ca_cert());
         }
         if needed(&self.server_cert(), &self.server_key())? {
-            let mut params = leaf(servers.first().copied().unwrap_or("sensor"), ExtendedKeyUsagePurpose::ServerAuth);
+            let common_name = servers.iter().find(|name| name.len() <= NAME_CHARS).copied().unwrap_or("sensor");
+            let mut params = leaf(common_name, ExtendedKeyUsagePurpose::ServerAuth);
             params.subject_alt_names = alternative;
-            self.sign(&params, &self.server_cert(), (&self.server_key(), write::SECRET))?;
+            self.sign(params, &self.server_key())?.write(&self.server_cert(), &self.server_key(), write::SECRET)?;
             made.push(self.server_cert());
         }
         if needed(&self.client_cert(), &self.client_key())? {
             let params = leaf("client", ExtendedKeyUsagePurpose::ClientAuth);
-            self.sign(&params, &self.client_cert(), (&self.client_key(), write::GROUP))?;
+            self.sign(params, &self.client_key())?.write(&self.client_cert(), &self.client_key(), write::GROUP)?;
             made.push(self.client_cert());
         }
         Ok(made)
@@ -53,7 +62,8 @@ impl CertDir {
     /// be handed to it as it is.
     ///
     /// # Errors
-    /// The name is none, it has one already, the CA's key is missing, or something cannot be read or written.
+    /// The name is none, it has one already, the CA's key is missing, or something cannot be read or written. Unless it is
+    /// the writing, nothing is left.
     pub fn issue_client(&self, name: &str) -> Result<CertDir, CertError> {
         check_client_name(name)?;
         let dir = self.client_dir(name);
@@ -61,10 +71,17 @@ impl CertDir {
             return Err(CertError::Exists { path: dir.client_cert() });
         }
         let ca = read_text(&self.ca_cert())?;
+        // What an attempt before this one has left may stay, if it is the same.
+        let has_ca = dir.ca_cert().exists();
+        if has_ca && read_text(&dir.ca_cert())? != ca {
+            return Err(CertError::Exists { path: dir.ca_cert() });
+        }
+        let signed = self.sign(leaf(name, ExtendedKeyUsagePurpose::ClientAuth), &dir.client_key())?;
         write::directory(dir.path())?;
-        write::file(&dir.ca_cert(), &ca, write::PUBLIC)?;
-        let params = leaf(name, ExtendedKeyUsagePurpose::ClientAuth);
-        self.sign(&params, &dir.client_cert(), (&dir.client_key(), write::GROUP))?;
+        if !has_ca {
+            write::file(&dir.ca_cert(), &ca, write::PUBLIC)?;
+        }
+        signed.write(&dir.client_cert(), &dir.client_key(), write::GROUP)?;
         Ok(dir)
     }
 
@@ -85,31 +102,52 @@ impl CertDir {
         valid_for(&mut params, CA_DAYS);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let cert = params.self_signed(&key)?;
-        write::file(&self.ca_key(), &key.serialize_pem(), write::SECRET)?;
-        write::file(&self.ca_cert(), &cert.pem(), write::PUBLIC)?;
+        let cert = params.self_signed(&key)?.pem();
+        Signed { cert, key: Some(key.serialize_pem()) }.write(&self.ca_cert(), &self.ca_key(), write::SECRET)?;
         Ok(true)
     }
 
-    /// Makes a key, and the CA's certificate for it. The certificate comes last, so that one that is there has its key.
-    fn sign(&self, params: &CertificateParams, cert: &Path, key: (&Path, u32)) -> Result<(), CertError> {
+    /// The CA's certificate for the key at `key_path`, or for a new one, if there is none.
+    fn sign(&self, mut params: CertificateParams, key_path: &Path) -> Result<Signed, CertError> {
         let (ca_cert, ca_key) = (self.ca_cert(), self.ca_key());
         if !ca_key.exists() {
             return Err(CertError::HalfThere { there: ca_cert, missing: ca_key });
         }
-        let signing =
-            KeyPair::from_pem(&read_text(&ca_key)?).map_err(|e| content(&ca_key, "private key that is known", &e))?;
-        let issuer = Issuer::from_ca_cert_pem(&read_text(&ca_cert)?, signing)
+        // One that does not hold together signs nothing that anyone would take.
+        let ca = Pair::read(&ca_cert, &ca_key)?.leaf;
+        let ca_end = OffsetDateTime::from_unix_timestamp(ca.not_after_secs()).unwrap_or(params.not_after);
+        if ca_end < OffsetDateTime::now_utc() {
+            return Err(CertError::CaEnded { ca: ca_cert, not_after: ca_end });
+        }
+        params.not_after = params.not_after.min(ca_end);
+        let issuer = Issuer::from_ca_cert_pem(&read_text(&ca_cert)?, read_key(&ca_key)?)
             .map_err(|e| content(&ca_cert, "certificate of a CA", &e))?;
-        let (key_path, mode) = key;
+        if key_path.exists() {
+            let cert = params.signed_by(&read_key(key_path)?, &issuer)?.pem();
+            return Ok(Signed { cert, key: None });
+        }
         let key = KeyPair::generate()?;
-        let signed = params.signed_by(&key, &issuer)?;
-        write::file(key_path, &key.serialize_pem(), mode)?;
-        write::file(cert, &signed.pem(), write::PUBLIC)
+        Ok(Signed { cert: params.signed_by(&key, &issuer)?.pem(), key: Some(key.serialize_pem()) })
     }
 }
 
-/// Whether a pair is to be made: neither is there, or a key that nothing was made for yet.
+/// A certificate, and its key, unless that was there before; both PEM.
+struct Signed {
+    cert: String,
+    key: Option<String>,
+}
+
+impl Signed {
+    /// The certificate comes last, so that one that is there has its key.
+    fn write(&self, cert_path: &Path, key_path: &Path, key_mode: u32) -> Result<(), CertError> {
+        if let Some(key) = &self.key {
+            write::file(key_path, key, key_mode)?;
+        }
+        write::file(cert_path, &self.cert, write::PUBLIC)
+    }
+}
+
+/// Whether a certificate is to be made: neither it nor its key is there, or a key that nothing was signed for yet.
 fn needed(cert: &Path, key: &Path) -> Result<bool, CertError> {
     match (cert.exists(), key.exists()) {
         (true, true) => Ok(false),
@@ -163,4 +201,8 @@ fn check_client_name(name: &str) -> Result<(), CertError> {
 
 fn read_text(path: &Path) -> Result<String, CertError> {
     fs::read_to_string(path).map_err(|source| CertError::Read { path: path.to_owned(), source })
+}
+
+fn read_key(path: &Path) -> Result<KeyPair, CertError> {
+    KeyPair::from_pem(&read_text(path)?).map_err(|e| content(path, "private key that is known", &e))
 }

@@ -1,7 +1,10 @@
 //! What a certificate says.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls_pki_types::{CertificateDer, UnixTime};
-use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Version};
 
 use super::CertError;
 
@@ -10,6 +13,8 @@ use super::CertError;
 pub struct Leaf {
     common_name: String,
     alternative_names: usize,
+    hosts: Vec<String>,
+    sha256: String,
     serial: String,
     not_before_secs: i64,
     not_after_secs: i64,
@@ -28,7 +33,10 @@ impl Leaf {
         let alternative = parsed.subject_alternative_name().ok().flatten();
         Ok(Self {
             common_name: common_name.unwrap_or_default().to_owned(),
-            alternative_names: alternative.map_or(0, |names| names.value.general_names.len()),
+            alternative_names: alternative.as_ref().map_or(0, |names| names.value.general_names.len()),
+            hosts: alternative
+                .map_or_else(Vec::new, |names| names.value.general_names.iter().filter_map(host).collect()),
+            sha256: fingerprint(der),
             serial: parsed.raw_serial_as_string(),
             not_before_secs: parsed.validity().not_before.timestamp(),
             not_after_secs: parsed.validity().not_after.timestamp(),
@@ -50,6 +58,17 @@ impl Leaf {
     /// The common name of its subject; empty where it has none.
     pub fn common_name(&self) -> &str {
         &self.common_name
+    }
+
+    /// The host names and addresses that its extension says it is for, in its order.
+    pub fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
+    /// Its fingerprint: the SHA-256 of its DER encoding, as hexadecimal digits with colons, as `openssl x509 -fingerprint
+    /// -sha256` shows it.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// Its serial number, as hexadecimal digits with colons.
@@ -96,6 +115,27 @@ impl Leaf {
         }
         Ok(())
     }
+}
+
+/// A name that a host can be called by.
+fn host(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(|bytes| IpAddr::from(Ipv4Addr::from(bytes)));
+            let address = v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(|bytes| IpAddr::from(Ipv6Addr::from(bytes))));
+            address.ok().map(|address| address.to_string())
+        }
+        _ => None,
+    }
+}
+
+fn fingerprint(der: &[u8]) -> String {
+    // rustls lends its hash: no other is linked for this one line.
+    let Some(suite) = TLS13_AES_128_GCM_SHA256.tls13() else { return String::new() };
+    let digest = suite.common.hash_provider.hash(der);
+    let digits: Vec<String> = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    digits.join(":")
 }
 
 /// Bytes that are no certificate.

@@ -3,6 +3,7 @@
 use std::{error::Error, fmt::Write as _, io, path::PathBuf};
 
 use steno_index::IndexError;
+use steno_proto::certs::CertError;
 use steno_query::QueryErrors;
 
 use crate::{demo::DemoError, exit::Exit, sensor::SensorError};
@@ -66,6 +67,9 @@ pub enum CommandError {
     /// A sensor gave no answer, or not a whole one.
     #[error(transparent)]
     Sensor(#[from] SensorError),
+    /// Certificates cannot be made.
+    #[error(transparent)]
+    Keys(#[from] CertError),
     /// Signals cannot be handled.
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
@@ -76,6 +80,7 @@ impl CommandError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Query(_) => Exit::Usage,
+            Self::Keys(CertError::ClientName { .. } | CertError::ServerName { .. }) => Exit::Usage,
             Self::Demo(error) if error.is_interrupted() => Exit::Interrupted,
             Self::Sensor(error) => error.exit(),
             _ => Exit::Failed,

@@ -12,6 +12,7 @@ mod generate;
 mod help;
 mod import;
 mod index_dump;
+mod keys;
 mod output;
 mod progress;
 mod read;

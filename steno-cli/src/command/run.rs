@@ -9,9 +9,9 @@ use std::{
 
 use clap::Parser as _;
 
-use super::{CommandError, explain, export, flows, generate, help, import, index_dump, read, status, verify};
+use super::{CommandError, explain, export, flows, generate, help, import, index_dump, keys, read, status, verify};
 use crate::{
-    args::{Cli, Command, IndexCommand, StoreArgs},
+    args::{Cli, Command, IndexCommand, KeysCommand, StoreArgs},
     demo,
     exit::Exit,
     interrupt::flag_on_signal,
@@ -43,6 +43,8 @@ fn dispatch(command: Command) -> Result<Exit, CommandError> {
         Command::Export(args) => export::export(args, signals()?.as_ref()),
         Command::Verify(args) => verify::verify(args, signals()?.as_ref()),
         Command::Index(IndexCommand::Dump(args)) => index_dump::dump(args),
+        Command::Keys(KeysCommand::Init(args)) => keys::init(args),
+        Command::Keys(KeysCommand::Client(args)) => keys::client(args),
         Command::Help(args) => help::help(args),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),

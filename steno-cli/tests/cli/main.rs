@@ -6,4 +6,5 @@ mod capture_files;
 mod commands;
 mod corpus;
 mod import;
+mod keys;
 mod support;

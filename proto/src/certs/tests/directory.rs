@@ -1,9 +1,11 @@
 //! What is made, with which modes, and what is never made anew.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{os::unix::fs::PermissionsExt, process::Command};
+
+use steno_core::testkit::need;
 
 use super::*;
-use crate::certs::CertError;
+use crate::certs::{CertError, Leaf};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -31,6 +33,93 @@ fn what_is_there_is_not_made_again() {
     let after: Vec<String> = [dir.ca_cert(), dir.ca_key(), dir.server_cert()].iter().map(|p| read(p)).collect();
     assert_eq!(before, after);
     assert!(matches!(shake(client(&dir), server(&dir), "127.0.0.1"), End::Agreed(_)));
+}
+
+#[test]
+fn a_key_is_never_replaced() {
+    let (_root, dir) = made();
+    let keys = [dir.server_key(), dir.client_key()];
+    let before: Vec<String> = keys.iter().map(|p| read(p)).collect();
+    for cert in [dir.server_cert(), dir.client_cert()] {
+        fs::remove_file(cert).unwrap();
+    }
+    assert_eq!(dir.init(&["127.0.0.1"]).unwrap(), [dir.server_cert(), dir.client_cert()]);
+    assert_eq!(before, keys.iter().map(|p| read(p)).collect::<Vec<_>>());
+    assert!(matches!(shake(client(&dir), server(&dir), "127.0.0.1"), End::Agreed(_)), "the certificates are for them");
+
+    let alice = dir.issue_client("alice").unwrap();
+    let key = read(&alice.client_key());
+    fs::remove_file(alice.client_cert()).unwrap();
+    let again = dir.issue_client("alice").unwrap();
+    assert_eq!(read(&again.client_key()), key);
+    assert!(matches!(shake(client(&again), server(&dir), "127.0.0.1"), End::Agreed(_)));
+    // Another CA's certificate in its place.
+    fs::remove_file(alice.client_cert()).unwrap();
+    fs::write(alice.ca_cert(), "another").unwrap();
+    assert!(matches!(dir.issue_client("alice").unwrap_err(), CertError::Exists { .. }));
+    assert_eq!(read(&alice.ca_cert()), "another");
+}
+
+#[test]
+fn a_ca_that_cannot_sign_makes_nothing() {
+    let (_root, dir) = made();
+    let key = read(&dir.ca_key());
+    fs::write(dir.ca_key(), read(&dir.server_key())).unwrap();
+    let error = dir.issue_client("alice").unwrap_err();
+    assert!(matches!(&error, CertError::Mismatch { key, .. } if *key == dir.ca_key()), "{error}");
+    fs::remove_file(dir.ca_key()).unwrap();
+    assert!(matches!(dir.issue_client("alice").unwrap_err(), CertError::HalfThere { .. }));
+    fs::write(dir.ca_key(), &key).unwrap();
+
+    let ca = |not_after: OffsetDateTime| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "old");
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        (params.not_before, params.not_after) = (not_after - Duration::DAY, not_after);
+        params.self_signed(&KeyPair::from_pem(&key).unwrap()).unwrap().pem()
+    };
+    let now = OffsetDateTime::now_utc();
+    fs::write(dir.ca_cert(), ca(now - Duration::HOUR)).unwrap();
+    let error = dir.issue_client("alice").unwrap_err();
+    assert!(error.to_string().contains("ca_cert.pem ended on 20"), "{error}");
+    assert!(!dir.path().join("clients").exists(), "nothing half made");
+
+    // What it signs ends with it.
+    fs::write(dir.ca_cert(), ca(now + Duration::HOUR)).unwrap();
+    let alice = dir.issue_client("alice").unwrap();
+    let leaf = Leaf::read(&alice.client_cert()).unwrap();
+    assert_eq!(leaf.not_after_secs(), (now + Duration::HOUR).unix_timestamp());
+}
+
+#[test]
+fn another_ca_s_clients_are_not_let_in() {
+    let ((_root, dir), (_other_root, other)) = (made(), made());
+    let eve = other.issue_client("alice").unwrap();
+    // She trusts the sensor; it does not trust her.
+    let _bytes = fs::copy(dir.ca_cert(), eve.ca_cert()).unwrap();
+    let end = shake(client(&eve), server(&dir), "127.0.0.1");
+    assert!(matches!(&end, End::ServerRefused(why) if why.contains("UnknownIssuer")), "{end:?}");
+}
+
+#[test]
+fn a_certificate_tells_its_hosts_and_its_fingerprint() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = CertDir::new(root.path().join("certs"));
+    let long = format!("{0}.{0}.example", "x".repeat(40));
+    let hosts = [&long, "127.0.0.1", "::1", "sensor.example"];
+    let _made = dir.init(&hosts).unwrap();
+    let leaf = Leaf::read(&dir.server_cert()).unwrap();
+    assert_eq!(leaf.hosts(), hosts);
+    assert_eq!(leaf.common_name(), "127.0.0.1", "the first that fits into one");
+    assert_eq!(Leaf::read(&dir.client_cert()).unwrap().hosts(), [""; 0]);
+
+    let command = ["x509", "-noout", "-fingerprint", "-sha256", "-in"];
+    let openssl = Command::new("openssl").args(command).arg(dir.server_cert()).output();
+    if !need(openssl.is_ok(), "openssl") {
+        return;
+    }
+    let said = String::from_utf8(openssl.unwrap().stdout).unwrap();
+    assert_eq!(said.trim_end().rsplit('=').next(), Some(leaf.sha256()), "{said}");
 }
 
 #[test]
