@@ -1,6 +1,6 @@
 //! A segment whose packet file is being written.
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::SystemTime};
 
 use steno_core::{Clock, TimestampNs};
 use steno_index::{Log, segment::SegmentPaths};
@@ -79,6 +79,9 @@ impl OpenSegment {
         let now = clock.now();
         let paths = names.next(place, now)?;
         fs::rename(self.paths.hidden_packet_file(), paths.hidden_packet_file())?;
+        // A file that was last changed before its name says would seem to be from before the clock was set back, to those who
+        // list the store. (With space set aside it is not taken for empty.) Without the time they only are less sure.
+        let _ = self.file.file().set_modified(SystemTime::now());
         self.paths = paths;
         self.opened = now;
         Ok(())

@@ -84,7 +84,7 @@ impl Found<'_> {
     fn within(&self, times: &TimeSet) -> Option<Segment> {
         match self {
             Self::Sealed(segment) => sealed(segment, times),
-            Self::Open(file) => times.overlaps(file.id.opened_at(), TimestampNs::MAX).then(|| Segment {
+            Self::Open(file) => times.overlaps(file.begins, TimestampNs::MAX).then(|| Segment {
                 state: SegmentState::Unsealed.into(),
                 packet_bytes: file.bytes,
                 ..Segment::default()

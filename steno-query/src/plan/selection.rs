@@ -11,10 +11,6 @@ use crate::{
     store::{Catalogue, Fault, OpenFile, Orphan, Segment},
 };
 
-/// How long before a file was opened its first packets may have arrived: a ring block is filled before it is written, and
-/// stenographer 1.0.1 retires one after ten seconds at the latest.
-const FILLING_NS: u64 = 10_000_000_000;
-
 /// The segments that may hold matches, and all that is known of the others.
 #[derive(Debug)]
 pub(crate) struct Selection {
@@ -101,13 +97,11 @@ impl Selection {
     }
 
     fn add_open_file(&mut self, file: &OpenFile) {
-        let opened = file.id.opened_at();
-        let from = opened.saturating_sub_ns(FILLING_NS);
         self.receipt.unsealed.push(Unsealed {
             file: file.name.clone(),
-            opened,
+            opened: file.id.opened_at(),
             bytes: file.bytes,
-            may_hold_matches: file.bytes > 0 && self.times.overlaps(from, TimestampNs::MAX),
+            may_hold_matches: file.bytes > 0 && self.times.overlaps(file.begins, TimestampNs::MAX),
         });
     }
 

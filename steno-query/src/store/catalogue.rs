@@ -2,12 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, Metadata},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use steno_core::SegmentId;
+use steno_core::{SegmentId, TimestampNs};
 
 use super::{
     Fault, Segment, ThreadDirs,
@@ -44,6 +45,26 @@ pub struct OpenFile {
     pub id: SegmentId,
     /// Its length when the store was listed.
     pub bytes: u64,
+    /// No packet of it is from before this: its opening, less what a ring block takes to fill.
+    pub begins: TimestampNs,
+}
+
+/// How long before a file was opened its first packets may have arrived: a ring block is filled before it is written, and
+/// stenographer 1.0.1 retires one after ten seconds at the latest.
+const FILLING_NS: u64 = 10_000_000_000;
+/// How far the clock of a file system may be behind the one that files are named after.
+const COARSE_NS: u64 = 1_000_000_000;
+
+impl OpenFile {
+    fn new(name: String, id: SegmentId, metadata: &Metadata) -> Self {
+        let modified = u64::try_from(metadata.mtime()).unwrap_or(0).saturating_mul(1_000_000_000);
+        let modified = TimestampNs(modified.saturating_add(u64::try_from(metadata.mtime_nsec()).unwrap_or(0)));
+        // A file that was last written before its name was due: the clock was set back, and names go on ascending. Then the
+        // name says nothing of its packets.
+        let named_ahead = modified.saturating_add_ns(COARSE_NS) < id.opened_at();
+        let begins = if named_ahead { TimestampNs::MIN } else { id.opened_at().saturating_sub_ns(FILLING_NS) };
+        Self { name, id, bytes: metadata.len(), begins }
+    }
 }
 
 impl Catalogue {
@@ -115,11 +136,11 @@ impl Catalogue {
             let path = dirs.packets.join(id.hidden_name());
             let name = format!("PKT{thread}/{}", id.hidden_name());
             match fs::metadata(&path) {
-                Ok(metadata) => self.open_files.push(OpenFile { name, id, bytes: metadata.len() }),
+                Ok(metadata) => self.open_files.push(OpenFile::new(name, id, &metadata)),
                 // Published between the listing and now: it has just become too young to be searched.
                 Err(_) if self.segments.iter().any(|s| s.thread() == thread && s.id() == id) => {}
                 Err(_) => match fs::metadata(dirs.packets.join(id.to_string())) {
-                    Ok(metadata) => self.open_files.push(OpenFile { name, id, bytes: metadata.len() }),
+                    Ok(metadata) => self.open_files.push(OpenFile::new(name, id, &metadata)),
                     Err(e) => self.orphan(name, path, Fault::of_io(&e)),
                 },
             }

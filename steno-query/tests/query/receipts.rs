@@ -120,6 +120,17 @@ fn open_files_are_named_and_matter_from_their_opening_on() {
 }
 
 #[test]
+fn of_an_open_file_that_was_named_before_the_clock_was_set_back_no_time_is_known() {
+    let store = two_segments();
+    let micros = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros();
+    let paths = store.paths(0, u64::try_from(micros).unwrap() + 3_600_000_000);
+    fs::write(paths.hidden_packet_file(), "data").unwrap();
+    for text in ["before 1970-01-01T00:04:49Z", "last 1m"] {
+        assert!(!ask(&store, text).1.is_complete(), "{text}");
+    }
+}
+
+#[test]
 fn what_vanishes_after_the_listing_is_named() {
     let mut store = two_segments();
     let opened = store.open();
