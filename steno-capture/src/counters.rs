@@ -11,7 +11,7 @@ use std::{
 pub(crate) struct Counters {
     /// Packets of blocks that were taken from the ring.
     pub(crate) packets: Counter,
-    /// Used bytes of those blocks.
+    /// What was captured of those packets.
     pub(crate) bytes: Counter,
     /// Those blocks.
     pub(crate) blocks: Counter,

@@ -102,6 +102,11 @@ impl Sealer {
         }
     }
 
+    /// Whether files wait that could not be sent yet.
+    pub(crate) fn keeps_some_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Waits until everything that was handed over is published, or could not be.
     pub(crate) fn finish(mut self) {
         if let Some(jobs) = self.jobs.take() {

@@ -22,6 +22,9 @@ use crate::{
 /// How long a single wait for a write lasts before it is looked around again.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How soon it is looked whether the index thread takes more, where files wait for it.
+const SEALER_PATIENCE: Duration = Duration::from_millis(20);
+
 /// Where the kernel's count of dropped packets comes from.
 pub(crate) trait DropSource: Send {
     /// Packets dropped since the last call, by second.
@@ -94,8 +97,8 @@ impl SegmentWriter {
 
     /// Takes a block. It is noted, and its write is under way when this returns; its memory goes back once it is written.
     pub(crate) fn take(&mut self, memory: BlockMemory) {
-        let header = match Block::parse(memory.bytes()) {
-            Ok(block) => *block.header(),
+        let (header, captured_bytes) = match Block::parse(memory.bytes()) {
+            Ok(block) => (*block.header(), captured_bytes(&block)),
             Err(e) => return self.malformed(&e),
         };
         if header.num_pkts == 0 {
@@ -103,7 +106,7 @@ impl SegmentWriter {
         }
         self.counters.blocks.add(1);
         self.counters.packets.add(header.num_pkts.into());
-        self.counters.bytes.add(header.blk_len.into());
+        self.counters.bytes.add(captured_bytes);
         self.store(memory, false);
         self.settle(None);
     }
@@ -138,7 +141,8 @@ impl SegmentWriter {
     /// How long until [`Self::tick`] has something to do.
     pub(crate) fn wait(&self) -> Duration {
         let open = self.open.as_ref();
-        open.map_or(PATIENCE, |open| self.options.rotation.wait(open.opened, self.clock.now()))
+        let due = open.map_or(PATIENCE, |open| self.options.rotation.wait(open.opened, self.clock.now()));
+        if self.sealer.keeps_some_waiting() { due.min(SEALER_PATIENCE) } else { due }
     }
 
     /// Notes a time in which nothing could be captured.
@@ -291,6 +295,11 @@ impl SegmentWriter {
         self.counters.lost_packets.add(header.num_pkts.into());
         self.failure.lose(header);
     }
+}
+
+/// What was captured of a block's packets, as far as they hold.
+fn captured_bytes(block: &Block<'_>) -> u64 {
+    block.packets().map_while(Result::ok).map(|packet| u64::from(packet.header.snaplen)).sum()
 }
 
 /// Removes a file that holds nothing.
