@@ -1,5 +1,5 @@
 //! What the sensor and its clients share: the gRPC services with their messages, and the certificates that these are
-//! exchanged behind (steps [13] and [14] of the data flow).
+//! exchanged behind (steps 13 and 14 of the data flow).
 //!
 //! [`v1`] is `steno/v1/steno.proto`, [`legacy`] is `steno.proto`, the service of stenographer 1.0.1, [`certs`] is the
 //! directory of certificates, and [`json`] reads the configuration file that both sides look into. Nothing here opens a socket

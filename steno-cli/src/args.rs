@@ -133,12 +133,19 @@ pub struct ReadArgs {
 
 const READ_EXAMPLES: &str = "\
 Examples:
-  steno read --store /data 'host 10.0.0.1 and port 443 and last 10m' -w out.pcap
-  steno read --store /data 'udp and port 53' -- -n -vv
+  steno read 'host 10.0.0.1 and port 443 and last 10m' -w out.pcap
+  steno read --server sensor.example:1234 --certs certs 'udp and port 53' -- -n -vv
   steno read --store /data 'net 10.0.0.0/8' -w - --format pcapng | tshark -r -
 
 The receipt, on standard error, says what was searched, what was found, and what may be missing.
-Exit status 3 tells an answer that is not complete; a limit that was reached is one reason.";
+
+Exit status 3 tells an answer that is not complete: a limit that was reached, a file that could not be read, a connection to
+the sensor that was lost. What had come by then is delivered, up to a whole packet. Exit status 1 tells an answer that must not
+be used where its bytes are not those that the receipt has the digest of. Times without a date or zone, and `last`, are by the
+clock of whoever answers.
+
+An answer is not kept waiting for ever: a sensor gives up on who takes nothing for a minute, as a pager may. Write it to a file
+first.";
 
 /// `steno flows`
 #[derive(Args, Debug)]
@@ -178,6 +185,7 @@ The receipt, on standard error, says what was searched and what may be missing."
 
 /// `steno explain`
 #[derive(Args, Debug)]
+#[command(after_long_help = EXPLAIN_FIELDS)]
 pub struct ExplainArgs {
     /// Which packets; `steno help query` tells the language
     pub query: String,
@@ -188,6 +196,16 @@ pub struct ExplainArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+const EXPLAIN_FIELDS: &str = "\
+Fields of --json:
+  query             as understood; it parses back to itself
+  lookup            the look-ups that are made in each index
+  segments          those that hold matches: file, conversations, estimate
+  segments_omitted  how many more there are; a sensor lists the first 1,000
+  conversations     that match, counted in each segment
+  estimate          packets_at_least, packets_at_most, bytes_at_least, bytes_at_most
+  receipt           what a receipt would say before the first packet";
 
 /// `steno status`
 #[derive(Args, Debug)]
@@ -351,15 +369,70 @@ pub struct HelpArgs {
 pub struct CompletionsArgs {
     /// The shell
     pub shell: Shell,
+    /// The program that is to be completed
+    #[arg(long, value_enum, value_name = "PROGRAM", default_value_t = Program::Steno)]
+    pub program: Program,
+}
+
+/// A program of the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Program {
+    /// This one
+    Steno,
+    /// The old command
+    Stenoread,
 }
 
 /// `steno man`
 #[derive(Args, Debug)]
 pub struct ManArgs {
-    /// Write a file a page into DIR; without it the page of `steno` itself goes to standard output
+    /// Write a file a page into DIR, that of `stenoread` among them; without it the page of `steno` itself goes to standard output
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
+
+/// `stenoread`
+#[derive(Debug, Parser)]
+#[command(
+    name = "stenoread",
+    version,
+    about = "Print the packets of a query, through tcpdump",
+    after_long_help = STENOREAD_DETAILS,
+    max_term_width = 100,
+)]
+pub struct StenoreadArgs {
+    /// End the answer after N packets
+    #[arg(long, value_name = "N")]
+    pub limit_packets: Option<u64>,
+    /// End the answer after the packet that reaches N bytes of capture file
+    #[arg(long, value_name = "N")]
+    pub limit_bytes: Option<u64>,
+    /// Which packets; `steno help query` tells the language
+    pub query: String,
+    /// All that follows the query is for tcpdump
+    #[arg(last = true, value_name = "TCPDUMP ARGS")]
+    pub tcpdump_args: Vec<OsString>,
+}
+
+impl StenoreadArgs {
+    /// The definitions, for what is generated from them.
+    pub fn definitions() -> clap::Command {
+        // The parser is handed a `--` that users do not write.
+        Self::command().override_usage("stenoread [OPTIONS] <QUERY> [TCPDUMP ARGS]...")
+    }
+}
+
+const STENOREAD_DETAILS: &str = "\
+Examples:
+  stenoread 'host 1.1.1.1' -n src host 1.1.1.1
+  stenoread 'host 1.1.1.1 and host 2.2.2.2' -n 'tcp[tcpflags] & tcp-push != 0'
+  stenoread --limit-packets 6 'host 1.1.1.1 and host 2.2.2.2' -w /tmp/out.pcap
+
+The sensor is that of $STENOGRAPHER_CONFIG, of ./steno-data/config, or of /etc/stenographer/config, whichever is there first.
+`steno read` does the same and more.
+
+Exit status: that of tcpdump where it fails; 3 where an answer is not complete, with its receipt on standard error; else as
+`steno --help` lists them.";
 
 /// Capture-file formats by the names that the command line has for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -9,18 +9,18 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
+use steno_core::{packet::Frame, pcap::Format};
+
 use super::{
     CommandError,
     output::{Output, Reader},
 };
+use crate::{print::packet_line, sensor::pcap_packets};
 
 /// An answer that is being read.
 pub(super) trait Answering {
     /// Puts the next whole records of a capture file into `chunk`; `false` at the end.
     fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, CommandError>;
-
-    /// Puts the next packets into `lines`, a plain line each; `false` at the end.
-    fn next_lines(&mut self, lines: &mut String) -> Result<bool, CommandError>;
 }
 
 /// Into a file, or standard output for `-`.
@@ -94,21 +94,25 @@ fn through(answer: &mut impl Answering, mut tcpdump: Child) -> Result<Printed, C
     Ok(Printed::Failed(status))
 }
 
-/// One plain line a packet.
-pub(super) fn to_lines(answer: &mut impl Answering) -> Result<Reader, CommandError> {
+/// One plain line a packet of an answer in this format, which is not pcapng.
+pub(super) fn to_lines(answer: &mut impl Answering, format: Format) -> Result<Reader, CommandError> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut lines = String::new();
-    loop {
-        lines.clear();
-        let more = answer.next_lines(&mut lines);
-        // What was found is shown, whatever became of the rest.
-        let written =
-            out.write_all(lines.as_bytes()).and_then(|()| if matches!(more, Ok(true)) { Ok(()) } else { out.flush() });
-        match written {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(Reader::Gone),
-            written => written.map_err(CommandError::Stdout)?,
+    let mut print = |chunk: &[u8], more: bool| {
+        for (time, wire_len, frame) in pcap_packets(format, chunk) {
+            writeln!(out, "{}", packet_line(time, wire_len, &Frame::new(frame)))?;
         }
-        if !more? {
+        if more { Ok(()) } else { out.flush() }
+    };
+    let mut chunk = Vec::new();
+    loop {
+        let next = answer.next_chunk(&mut chunk);
+        let more = matches!(next, Ok(true));
+        // What was found is shown, whatever became of the rest.
+        match print(if more { &chunk } else { &[] }, more) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(Reader::Gone),
+            printed => printed.map_err(CommandError::Stdout)?,
+        }
+        if !next? {
             return Ok(Reader::There);
         }
     }

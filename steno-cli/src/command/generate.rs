@@ -5,7 +5,7 @@ use std::fs;
 use clap_mangen::Man;
 
 use crate::{
-    args::{Cli, CompletionsArgs, ManArgs},
+    args::{Cli, CompletionsArgs, ManArgs, Program, StenoreadArgs},
     command::CommandError,
     exit::Exit,
 };
@@ -13,7 +13,11 @@ use crate::{
 /// Writes a completion script.
 pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, CommandError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::definitions(), "steno", &mut script);
+    let (mut definitions, name) = match args.program {
+        Program::Steno => (Cli::definitions(), "steno"),
+        Program::Stenoread => (StenoreadArgs::definitions(), "stenoread"),
+    };
+    clap_complete::generate(args.shell, &mut definitions, name, &mut script);
     super::to_stdout(&script)
 }
 
@@ -26,6 +30,8 @@ pub(super) fn man(args: &ManArgs) -> Result<Exit, CommandError> {
     };
     let write = |source| CommandError::Write { path: dir.clone(), source };
     fs::create_dir_all(dir).map_err(write)?;
-    clap_mangen::generate_to(Cli::definitions(), dir).map_err(write)?;
+    for definitions in [Cli::definitions(), StenoreadArgs::definitions()] {
+        clap_mangen::generate_to(definitions, dir).map_err(write)?;
+    }
     Ok(Exit::Done)
 }

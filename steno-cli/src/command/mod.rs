@@ -20,6 +20,7 @@ mod run;
 mod source;
 mod status;
 mod stdout;
+mod stenoread;
 mod verify;
 
 pub use error::CommandError;
@@ -27,3 +28,4 @@ pub(crate) use error::chain;
 pub use run::run;
 use run::{milliseconds, store_dir};
 use stdout::to_stdout;
+pub use stenoread::stenoread;

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use steno_core::{Clock as _, SystemClock, packet::Frame};
+use steno_core::{Clock as _, SystemClock};
 use steno_proto::v1;
 use steno_query::{Answer, Options, Receipt, Store, parse};
 
@@ -27,8 +27,7 @@ use super::{
 use crate::{
     args::ReadArgs,
     exit::Exit,
-    print::packet_line,
-    sensor::{Ending, Next, Packets, Sensor, SensorError, SoFar, pcap_packets},
+    sensor::{Ending, Next, Packets, Sensor, SensorError, SoFar},
 };
 
 /// Delivers the packets, then the receipt.
@@ -116,7 +115,7 @@ fn deliver(answer: &mut impl Answering, args: &ReadArgs) -> Result<Reader, Comma
     match tcpdump.print(answer)? {
         Printed::Done(reader) => Ok(reader),
         Printed::Failed(status) => Err(CommandError::Program(format!("tcpdump ended with {status}"))),
-        Printed::Missing(_) if args.tcpdump_args.is_empty() => to_lines(answer),
+        Printed::Missing(_) if args.tcpdump_args.is_empty() => to_lines(answer, args.format.into()),
         Printed::Missing(e) => {
             Err(CommandError::Program(format!("cannot start tcpdump, which is to take the arguments after `--`: {e}")))
         }
@@ -126,13 +125,6 @@ fn deliver(answer: &mut impl Answering, args: &ReadArgs) -> Result<Reader, Comma
 impl Answering for Answer {
     fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, CommandError> {
         Ok(Answer::next_chunk(self, chunk))
-    }
-
-    fn next_lines(&mut self, lines: &mut String) -> Result<bool, CommandError> {
-        let Some(packet) = self.next_packet() else { return Ok(false) };
-        lines.push_str(&packet_line(packet.time, packet.wire_len, &packet.frame));
-        lines.push('\n');
-        Ok(true)
     }
 }
 
@@ -170,16 +162,6 @@ impl Answering for Remote<'_> {
                 }
             }
         }
-    }
-
-    fn next_lines(&mut self, lines: &mut String) -> Result<bool, CommandError> {
-        let mut chunk = Vec::new();
-        let more = Answering::next_chunk(self, &mut chunk)?;
-        for (time, wire_len, frame) in pcap_packets(&chunk) {
-            lines.push_str(&packet_line(time, wire_len, &Frame::new(frame)));
-            lines.push('\n');
-        }
-        Ok(more)
     }
 }
 

@@ -54,7 +54,7 @@ fn dispatch(command: Command) -> Result<Exit, CommandError> {
 }
 
 /// The flag that signals set, for the commands that may take long.
-fn signals() -> Result<Arc<AtomicBool>, CommandError> {
+pub(super) fn signals() -> Result<Arc<AtomicBool>, CommandError> {
     flag_on_signal().map_err(CommandError::Signals)
 }
 

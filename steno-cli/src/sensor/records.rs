@@ -79,20 +79,20 @@ impl Records {
     }
 }
 
-/// The packets in whole records of a nanosecond pcap, its file header among them or not: time, length on the wire, bytes.
-pub(crate) fn pcap_packets(mut records: &[u8]) -> impl Iterator<Item = (TimestampNs, u32, &[u8])> {
+/// The packets in whole records of a pcap, its file header among them or not: time, length on the wire, bytes.
+pub(crate) fn pcap_packets(format: Format, mut records: &[u8]) -> impl Iterator<Item = (TimestampNs, u32, &[u8])> {
+    let (magic, ns_per_unit) = if matches!(format, Format::Pcap) { (0xa1b2_c3d4_u32, 1_000) } else { (0xa1b2_3c4d, 1) };
     // The magic and the version of the file, and two fields that are 0: as a packet, it would have no bytes on the wire.
-    const HEADER: [u8; 16] = [0x4d, 0x3c, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    if records.starts_with(&HEADER) {
+    if records.starts_with(&magic.to_le_bytes()) && records.get(4..16) == Some(&[2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]) {
         records = records.get(FILE_HEADER_BYTES..).unwrap_or_default();
     }
     std::iter::from_fn(move || {
-        let (secs, nanos) = (word(records, 0)?, word(records, 4)?);
+        let (secs, units) = (word(records, 0)?, word(records, 4)?);
         let (captured, wire_len) = (word(records, 8)?, word(records, 12)?);
         let end = RECORD_HEADER_BYTES.checked_add(usize::try_from(captured).ok()?)?;
         let frame = records.get(RECORD_HEADER_BYTES..end)?;
         records = records.get(end..)?;
-        Some((TimestampNs::from_parts(secs, nanos), wire_len, frame))
+        Some((TimestampNs::from_parts(secs, units.saturating_mul(ns_per_unit)), wire_len, frame))
     })
 }
 
@@ -123,7 +123,7 @@ mod tests {
         let mut ends = vec![out.len()];
         for i in 0..100u32 {
             let frame = vec![7; i as usize];
-            let (time, wire_len) = (TimestampNs::from_parts(i, 5), i + 1);
+            let (time, wire_len) = (TimestampNs::from_parts(i, 5_007), i + 1);
             writer.packet(&mut out, &Record { time, wire_len, frame: Frame::new(&frame), interface: 0 });
             ends.push(out.len());
         }
@@ -167,14 +167,17 @@ mod tests {
 
     #[test]
     fn packets_of_a_pcap_are_those_that_went_into_it() {
-        let (bytes, ends) = file(Format::PcapNs);
-        let sizes = |bytes| pcap_packets(bytes).map(|(_, wire, frame)| (wire, frame.len())).collect::<Vec<_>>();
-        let expected: Vec<_> = (0..100).map(|i| (i + 1, i as usize)).collect();
-        assert_eq!(sizes(&bytes), expected);
-        assert_eq!(sizes(&bytes[ends[0]..]), expected);
-        assert_eq!(sizes(&bytes[ends[50]..]), &expected[50..]);
-        let (time, _, frame) = pcap_packets(&bytes).nth(9).unwrap();
-        assert_eq!((time, frame), (TimestampNs::from_parts(9, 5), &[7; 9][..]));
-        assert_eq!(pcap_packets(&bytes[ends[0]..ends[1] - 1]).count(), 0);
+        for (format, nanos) in [(Format::PcapNs, 5_007), (Format::Pcap, 5_000)] {
+            let (bytes, ends) = file(format);
+            let sizes =
+                |bytes| pcap_packets(format, bytes).map(|(_, wire, frame)| (wire, frame.len())).collect::<Vec<_>>();
+            let expected: Vec<_> = (0..100).map(|i| (i + 1, i as usize)).collect();
+            assert_eq!(sizes(&bytes), expected);
+            assert_eq!(sizes(&bytes[ends[0]..]), expected);
+            assert_eq!(sizes(&bytes[ends[50]..]), &expected[50..]);
+            let (time, _, frame) = pcap_packets(format, &bytes).nth(9).unwrap();
+            assert_eq!((time, frame), (TimestampNs::from_parts(9, nanos), &[7; 9][..]));
+            assert_eq!(pcap_packets(format, &bytes[ends[0]..ends[1] - 1]).count(), 0);
+        }
     }
 }

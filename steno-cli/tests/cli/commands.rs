@@ -451,7 +451,7 @@ fn help_man_pages_and_completions_come_from_the_same_definitions() {
 
     let commands: Vec<String> =
         steno_cli::args::Cli::definitions().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-    for name in ["read", "flows", "explain", "import", "export", "verify", "index", "demo", "help"] {
+    for name in ["read", "flows", "explain", "status", "import", "export", "verify", "index", "demo", "help"] {
         assert!(commands.iter().any(|c| c == name), "there is no command {name}");
     }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
@@ -471,8 +471,13 @@ fn help_man_pages_and_completions_come_from_the_same_definitions() {
     }
     let page = fs::read_to_string(dir.path().join("man1/steno-read.1")).unwrap();
     assert!(page.contains("limit\\-packets") && page.contains("Exit status 3"), "{page}");
+    let page = fs::read_to_string(dir.path().join("man1/stenoread.1")).unwrap();
+    assert!(page.contains("limit\\-packets") && page.contains("TCPDUMP ARGS"), "{page}");
+    let run = steno(&["completions", "bash", "--program", "stenoread"]);
+    assert!(run.status == Some(0) && run.out.contains("_stenoread") && run.out.contains("--limit-bytes"), "{run:?}");
     // clap's own check of the definitions.
     steno_cli::args::Cli::definitions().debug_assert();
+    steno_cli::args::StenoreadArgs::definitions().debug_assert();
 }
 
 #[test]
