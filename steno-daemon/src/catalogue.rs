@@ -203,11 +203,15 @@ fn follow(inner: &Weak<Inner>, heard: &Receiver<()>) {
     }
 }
 
-/// The segments that may hold packets of `span`, by their names and those that follow them.
+/// The segments that may hold packets of `span`: by the true times of those whose index was opened before, by their names
+/// and those that follow them for the others.
 fn within(catalogue: &Catalogue, span: TimeSpan) -> Vec<(u32, SegmentId)> {
     let segments = catalogue.segments();
     let ends = segments.iter().skip(1).map(Some).chain([None]);
     let may_hold = segments.iter().zip(ends).filter(|(segment, next)| {
+        if let Some((first, last)) = segment.known_times() {
+            return span.until.is_none_or(|until| first < until) && span.from.is_none_or(|from| last >= from);
+        }
         let next = next.filter(|next| next.thread() == segment.thread());
         let begins = segment.id().opened_at().saturating_sub_ns(NAME_SLACK_NS);
         let ends = next.map_or(TimestampNs::MAX, |next| next.id().opened_at().saturating_add_ns(NAME_SLACK_NS));
@@ -219,6 +223,13 @@ fn within(catalogue: &Catalogue, span: TimeSpan) -> Vec<(u32, SegmentId)> {
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
+
+    use steno_core::{
+        BLOCK_BYTES,
+        block::{Block, BlockWriter, Push},
+        testkit::FrameBuilder,
+    };
+    use steno_index::{Facts, Log, note_block, seal};
 
     use super::*;
     use crate::retention::Gone;
@@ -282,6 +293,30 @@ mod tests {
         assert_eq!(pinned(Some(6_000), None), 2, "the last one of each thread has no end");
         assert_eq!(pinned(None, Some(900)), 0);
         assert_eq!(bench.pins.pinned(), 0);
+    }
+
+    #[test]
+    fn true_times_count_where_they_are_known() {
+        // Named an hour after its packet, as when the clock was set back.
+        let bench = bench(1, |root| {
+            let mut writer = BlockWriter::new(BLOCK_BYTES);
+            let frame = FrameBuilder::ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2).build();
+            assert_ne!(writer.push(TimestampNs(1_000 * SECOND), 60, &frame), Ok(Push::Full));
+            let block = writer.finish(1);
+            let mut log = Log::new();
+            note_block(&mut log, 0, &Block::parse(block).unwrap(), None).unwrap();
+            let facts = Facts { block_bytes: BLOCK_BYTES, ..Facts::default() };
+            let mut index = Vec::new();
+            let _summary = seal(&log, &facts, &mut index).unwrap();
+            fs::write(root.join("p0/4600000000"), block).unwrap();
+            fs::write(root.join("i0/4600000000"), index).unwrap();
+        });
+        let _opened = bench.store.store().catalogue().segments()[0].index().unwrap();
+        for (from, until, pinned) in [(None, Some(1_001), 1), (None, Some(1_000), 0), (Some(1_001), None, 0)] {
+            let pin = bench.store.pin(span(from, until));
+            assert_eq!(bench.pins.pinned(), pinned, "{from:?} to {until:?}");
+            drop(pin);
+        }
     }
 
     #[test]

@@ -89,6 +89,12 @@ impl Segment {
         Ok(index)
     }
 
+    /// The earliest and the latest time of a packet, where the index has been opened before and there are packets. Opens
+    /// nothing.
+    pub fn known_times(&self) -> Option<(TimestampNs, TimestampNs)> {
+        self.summary.get().and_then(|summary| summary.times)
+    }
+
     /// What its index said when it was first opened; opens it if that has not been.
     pub(crate) fn summary(&self, room: &KeptOpen) -> Result<Summary, Fault> {
         if let Some(summary) = self.summary.get() {
