@@ -1,7 +1,11 @@
 //! Capture and daemon live apart: what either does is known to the other, and one goes on without the other.
 
 use std::{
-    os::unix::process::ExitStatusExt,
+    fs,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::ExitStatusExt,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -49,6 +53,34 @@ fn a_segment_is_answered_from_within_a_second_of_its_publication() {
     // Its lines are passed on as what they are.
     assert!(log.contains("INFO stenotype: captured "), "{log}");
     assert!(bench.packet_files(true).is_empty() && bench.indexes(true).is_empty(), "nothing hidden stays");
+}
+
+#[test]
+fn a_stenotype_that_gives_up_root_is_heard_and_writes_where_the_daemon_reads() {
+    let Some(bench) = Bench::enter() else { return };
+    // Without --uid and --gid it becomes nobody, as in 1.0.1. What the daemon makes for it is its own.
+    bench.configure(&["--blocks=32", "--fileage_sec=1"], None);
+    for dir in ["PKT0", "IDX0"] {
+        fs::remove_dir(bench.data().join(dir)).unwrap();
+    }
+    for dir in [bench.data().parent().unwrap(), &bench.data()] {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o711)).unwrap();
+    }
+    let daemon = bench.start();
+    let mut client = Client::connect(&bench.data());
+    let traffic = Traffic::start(500);
+    until("its segments are answered from", || client.query("udp").unwrap().receipt.packets > 0);
+    let capture = client.status().unwrap().captures.remove(0);
+    assert!(capture.speaks, "{capture:?}");
+    let process = fs::read_to_string(format!("/proc/{}/status", capture.pid)).unwrap();
+    let user = fs::metadata(bench.data().join("PKT0")).unwrap().uid();
+    let ids = process.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
+    assert_ne!(user, 0);
+    assert!(ids.split_whitespace().all(|id| id == user.to_string()), "{ids} is not {user}");
+    let sent = traffic.stop();
+    until("all that was sent is sealed", || client.query("udp").unwrap().receipt.packets == sent);
+    assert_eq!(daemon.stop().code(), Some(0), "{}", bench.log());
+    assert!(bench.packet_files(true).is_empty());
 }
 
 #[test]
