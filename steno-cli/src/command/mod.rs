@@ -27,5 +27,6 @@ pub use error::CommandError;
 pub(crate) use error::chain;
 pub use run::run;
 use run::{milliseconds, store_dir};
+pub(crate) use status::page as status_page;
 use stdout::to_stdout;
 pub use stenoread::stenoread;

@@ -17,15 +17,21 @@ pub enum DemoError {
         /// Why it failed.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The capture program is not there.
+    /// A program is not there.
     #[error(
-        "find the capture program: {} does not exist; put stenotype into the folder where steno is \
-         (`cargo build --release --workspace --bins` makes both)",
+        "find the programs of the sensor: {} does not exist; put stenographer and stenotype into the folder where \
+         steno is (`cargo build --release --workspace --bins` makes them all)",
         .program.display()
     )]
-    NoStenotype {
+    NoProgram {
         /// Where it should be.
         program: PathBuf,
+    },
+    /// A path that a configuration cannot name.
+    #[error("write the configuration: {path:?} is not UTF-8; name another folder, by --keep or TMPDIR")]
+    NotText {
+        /// The path.
+        path: PathBuf,
     },
     /// The folder to keep the files in holds something already.
     #[error("keep the files in {}: it is not empty; name a folder that is new or empty", .dir.display())]
@@ -33,15 +39,33 @@ pub enum DemoError {
         /// The folder.
         dir: PathBuf,
     },
-    /// The capture program ended by itself, or with an error.
-    #[error("{what}: stenotype ended with {status}; {said}")]
-    Stenotype {
+    /// The daemon ended by itself, or with an error.
+    #[error("{what}: stenographer ended with {status}")]
+    Ended {
         /// What it was to do.
         what: &'static str,
         /// How it ended.
         status: std::process::ExitStatus,
-        /// The end of its log.
+    },
+    /// The capture program does not capture.
+    #[error("capture: stenotype {why}")]
+    NoCapture {
+        /// What became of it.
+        why: String,
+    },
+    /// Something failed while the sensor ran.
+    #[error("{error}; the log of the sensor ends so: {said}")]
+    WithLog {
+        /// What failed.
+        error: String,
+        /// The end of the log.
         said: String,
+    },
+    /// Who has no certificate was let in.
+    #[error("see a client without a certificate refused: {got}")]
+    LetIn {
+        /// What happened instead.
+        got: String,
     },
     /// Something took too long.
     #[error("{what}: no result after {} s", .limit.as_secs())]

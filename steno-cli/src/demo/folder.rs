@@ -1,4 +1,4 @@
-//! The folder that the demo's sensor writes into: temporary, or kept where the user said.
+//! The folder of the demo's sensor: temporary, or kept where the user said.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};

@@ -1,37 +1,54 @@
-//! Asks the store, through steno-query as any program would, shows the answers, and holds them against what was sent.
+//! Asks the sensor, shows its answers, and holds them against what was sent.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use steno_core::{Clock, SystemClock};
+use steno_core::TimestampNs;
+use steno_core::packet::Frame;
 use steno_index::Endpoint;
-use steno_query::{Flow, Options, Query, Receipt, Store, parse};
+use steno_query::{Flow, rfc3339};
 
 use super::DemoError;
 use super::check::Rebuilt;
+use super::client::Client;
 use super::story::{Story, grouped};
 use super::traffic::{Conversation, Transport, dns, echo, web};
 use super::watch::Watch;
 use crate::print::packet_line;
 
-/// How long one answer may take; each takes some milliseconds.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long what was captured may take to its file: a segment lasts a second.
+const SEALED_WITHIN: Duration = Duration::from_secs(15);
 /// So many lines of a short answer are shown, and of one whose beginning tells enough.
 const LINES_SHOWN: usize = 12;
 const FIRST_LINES: usize = 5;
 
-/// The store, and the story that its answers are told in.
+/// What a comparison came to.
+struct Check {
+    faults: Vec<String>,
+    /// Those of the conversations.
+    packets: u64,
+}
+
+/// The sensor, and the story that its answers are told in.
 pub(super) struct Questions<'a, W> {
-    store: &'a Store,
-    /// The store as commands are to name it.
-    shown: String,
+    client: &'a Client<'a>,
+    /// The sensor's configuration as commands are to name it.
+    config: String,
+    /// The end of the conversations. The sensor goes on capturing, so that no answer about now can be complete.
+    end: TimestampNs,
     watch: &'a Watch,
     story: &'a mut Story<W>,
 }
 
 impl<'a, W: Write> Questions<'a, W> {
-    pub(super) fn new(store: &'a Store, shown: String, watch: &'a Watch, story: &'a mut Story<W>) -> Self {
-        Self { store, shown, watch, story }
+    pub(super) fn new(
+        client: &'a Client<'a>,
+        config: String,
+        end: TimestampNs,
+        watch: &'a Watch,
+        story: &'a mut Story<W>,
+    ) -> Self {
+        Self { client, config, end, watch, story }
     }
 
     /// Shows what questions look like, and their answers.
@@ -56,36 +73,41 @@ impl<'a, W: Write> Questions<'a, W> {
         if let Some(echoed) = conversations.iter().find(|each| each.server.port() == echo::PORT) {
             self.story.say(
                 "An answer can also be a capture file, for Wireshark and its like. Each ends with a receipt on \
-                 standard error: whether it is complete, what was searched, and what is missing, if anything is.",
+                 standard error: whether it is complete, what was searched, and what is missing, if anything is. \
+                 (Capture goes on: only of what is past can there be a complete answer.)",
             )?;
             self.show_file(&format!("host {} and port {}", echoed.client.ip(), echo::PORT))?;
         }
         Ok(())
     }
 
-    /// Asks for each conversation, rebuilds it from the packets, and compares.
+    /// Asks for each conversation, rebuilds it from the packets, and compares, until all are there: for a while they are in
+    /// memory, and what is still being captured may be of their time. Returns how many packets they are.
+    pub(super) fn wait(&self, conversations: &[Conversation]) -> Result<u64, DemoError> {
+        let began = Instant::now();
+        self.watch.until("find what was sent", SEALED_WITHIN, || {
+            let last = conversations.last().map(|last| self.compare_one(last)).transpose()?;
+            let found = match last {
+                Some((packets, faults)) if !faults.is_empty() => Check { faults, packets },
+                _ => self.check(conversations)?,
+            };
+            match found.faults.is_empty() {
+                true => Ok(Some(found.packets)),
+                false if began.elapsed() > SEALED_WITHIN => Err(DemoError::Differs { faults: found.faults }),
+                false => Ok(None),
+            }
+        })
+    }
+
+    /// Holds what is found against what was sent, and tells of it.
     pub(super) fn compare(&mut self, conversations: &[Conversation]) -> Result<(), DemoError> {
         self.story.step("Is it all there?")?;
         self.story.say(
-            "The demo remembers every byte that its clients and servers exchanged. It now asks for each conversation, \
-             puts it together again from the packets found, and compares.",
+            "The demo remembers every byte that its clients and servers exchanged. It now asks the sensor for each \
+             conversation, puts it together again from the packets found, and compares.",
         )?;
-        let (mut faults, mut packets, mut bytes) = (Vec::new(), 0, 0);
-        for conversation in conversations {
-            let (found, new_faults) = self.compare_one(conversation)?;
-            faults.extend(new_faults);
-            packets += found;
-            bytes += conversation.to_server.len() + conversation.to_client.len();
-        }
-        let stored = self.count("tcp or udp")?;
-        if stored != packets {
-            faults.push(format!(
-                "{stored} TCP and UDP packets are stored, {packets} belong to conversations that were held"
-            ));
-        }
-        if !faults.is_empty() {
-            return Err(DemoError::Differs { faults });
-        }
+        let packets = self.wait(conversations)?;
+        let bytes: usize = conversations.iter().map(|each| each.to_server.len() + each.to_client.len()).sum();
         self.story.say(&format!(
             "{0} of {0} conversations found in {1} packets, each of the {2} bytes sent in its place.",
             conversations.len(),
@@ -95,17 +117,35 @@ impl<'a, W: Write> Questions<'a, W> {
         Ok(())
     }
 
+    fn check(&self, conversations: &[Conversation]) -> Result<Check, DemoError> {
+        let mut check = Check { faults: Vec::new(), packets: 0 };
+        for conversation in conversations {
+            let (found, faults) = self.compare_one(conversation)?;
+            check.faults.extend(faults);
+            check.packets += found;
+        }
+        let stored = self.client.packets(&self.past("(tcp or udp)"))?.packets.len() as u64;
+        if stored != check.packets {
+            check.faults.push(format!(
+                "{stored} TCP and UDP packets are stored, {} belong to conversations that were held",
+                check.packets
+            ));
+        }
+        Ok(check)
+    }
+
     /// How many packets were found, and what is wrong with them.
     fn compare_one(&self, conversation: &Conversation) -> Result<(u64, Vec<String>), DemoError> {
-        let query = conversation_query(conversation);
+        let query = self.past(&conversation_query(conversation));
         let mut rebuilt = Rebuilt::new(conversation);
-        let receipt = self.each_packet(&query, |_, frame| rebuilt.take(frame))?;
+        let answer = self.client.packets(&query)?;
+        answer.packets.iter().for_each(|packet| rebuilt.take(&packet.frame));
         let mut faults = rebuilt.faults();
-        if !receipt.is_complete() {
-            faults.push(format!("{}: {receipt}", conversation.what));
+        if !answer.receipt.is_complete() {
+            faults.push(format!("{}: {}", conversation.what, answer.receipt));
         }
         let (to_server, to_client) = rebuilt.packets();
-        let flows = self.store.flows(&self.parse(&query)?, &self.options());
+        let flows = self.client.flows(&query)?;
         let counted: Vec<_> = flows.iter().map(|flow| (flow.a_to_b.packets, flow.b_to_a.packets)).collect();
         if counted != [(to_server, to_client)] {
             faults.push(format!(
@@ -117,57 +157,40 @@ impl<'a, W: Write> Questions<'a, W> {
     }
 
     fn show_packets(&mut self, query: &str, most: usize) -> Result<(), DemoError> {
-        self.story.command(&format!("steno read --store {} '{query}'", self.shown))?;
+        self.story.command(&format!("steno read --config {} '{query}'", self.config))?;
         let mut lines = String::new();
-        let _ = self.each_packet(query, |line, _| {
-            lines.push_str(&line);
+        for packet in self.client.packets(query)?.packets {
+            lines.push_str(&packet_line(packet.time, packet.wire_len, &Frame::new(&packet.frame)));
             lines.push('\n');
-        })?;
+        }
         self.story.output(lines, most)?;
         Ok(())
     }
 
     fn show_file(&mut self, query: &str) -> Result<(), DemoError> {
-        self.story.command(&format!("steno read --store {} '{query}' -w echo.pcap", self.shown))?;
-        let mut answer = self.store.answer(&self.parse(query)?, self.options());
-        let mut chunk = Vec::new();
-        while answer.next_chunk(&mut chunk) {
-            self.watch.check()?;
-        }
-        self.story.prose_output(&answer.receipt().to_string())?;
+        let query = self.past(query);
+        self.story.command(&format!("steno read --config {} '{query}' -w echo.pcap", self.config))?;
+        let answer = self.watch.until(&format!("have all of `{query}`"), SEALED_WITHIN, || {
+            let answer = self.client.packets(&query)?;
+            Ok(answer.receipt.is_complete().then_some(answer))
+        })?;
+        self.story.prose_output(&answer.receipt.to_string())?;
         Ok(())
     }
 
     fn show_flows(&mut self, query: &str) -> Result<(), DemoError> {
-        self.story.command(&format!("steno flows --store {} '{query}'", self.shown))?;
-        let flows = self.store.flows(&self.parse(query)?, &self.options());
+        self.story.command(&format!("steno flows --config {} '{query}'", self.config))?;
+        let flows = self.client.flows(query)?;
         let heading = format!("{:<40} {:>12} {:>12}", "CONVERSATION", "SENT", "RECEIVED");
-        let rows = flows.iter().map(|flow| flow_line(&flow));
+        let rows = flows.iter().map(flow_line);
         let table: Vec<String> = std::iter::once(heading).chain(rows).collect();
         self.story.output(table.join("\n"), LINES_SHOWN)?;
         Ok(())
     }
 
-    fn count(&self, query: &str) -> Result<u64, DemoError> {
-        self.each_packet(query, |_, _| ()).map(|receipt| receipt.packets)
-    }
-
-    /// Hands each packet of an answer to `take`, as a line and as its frame.
-    fn each_packet(&self, query: &str, mut take: impl FnMut(String, &[u8])) -> Result<Receipt, DemoError> {
-        let mut answer = self.store.answer(&self.parse(query)?, self.options());
-        while let Some(packet) = answer.next_packet() {
-            self.watch.check()?;
-            take(packet_line(packet.time, packet.wire_len, &packet.frame), &packet.frame.to_vec());
-        }
-        Ok(answer.receipt())
-    }
-
-    fn parse(&self, query: &str) -> Result<Query, DemoError> {
-        parse(query, SystemClock.now()).map_err(DemoError::at(format!("ask `{query}`")))
-    }
-
-    fn options(&self) -> Options {
-        Options { deadline: Some(Instant::now() + ANSWER_LIMIT), ..Options::default() }
+    /// A query, as far as it is about the time of the conversations.
+    fn past(&self, query: &str) -> String {
+        format!("{query} and before {}", rfc3339(self.end))
     }
 }
 

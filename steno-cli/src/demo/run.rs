@@ -8,25 +8,32 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use steno_query::Store;
+use steno_core::{Clock, SystemClock};
+use steno_query::{Options, Store, parse};
 
+use super::client::Client;
+use super::daemon::{Daemon, Programs};
 use super::folder::Folder;
 use super::peer::Peer;
 use super::questions::Questions;
-use super::sensor::Sensor;
 use super::story::{Story, grouped};
 use super::traffic::{Conversation, Servers, dns, echo, web};
 use super::watch::Watch;
 use super::wire::{self, CLIENT, SERVER, Wire};
-use super::{DemoArgs, DemoError};
+use super::{DemoArgs, DemoError, stranger};
+use crate::command::status_page;
 use crate::sys::{Isolation, isolate};
 
-/// The demo takes some four seconds; a machine that is very busy may take longer.
+/// The demo takes some six seconds; a machine that is very busy may take longer.
 const WHOLE: Duration = Duration::from_secs(45);
 /// How long one conversation may take: its sockets give up sooner.
 const CONVERSATION_LIMIT: Duration = Duration::from_secs(20);
 /// Between conversations, so that they fall into more than one segment.
 const PAUSE: Duration = Duration::from_millis(150);
+/// How long the counts of capture may lag behind its files.
+const COUNTED_WITHIN: Duration = Duration::from_secs(10);
+/// So many lines of a status are shown; it has fewer.
+const STATUS_LINES: usize = 20;
 /// The echo client sends so many pieces of 16 KiB.
 const ECHO_PIECES: u32 = 16;
 
@@ -45,7 +52,7 @@ pub fn run(args: &DemoArgs) -> Result<(), DemoError> {
 fn steps(args: &DemoArgs) -> Result<(), DemoError> {
     let watch = Watch::begin(WHOLE).map_err(DemoError::at("handle signals"))?;
     let mut story = Story::new(anstream::stdout().lock());
-    let program = Sensor::find()?;
+    let programs = Programs::find()?;
     let folder = Folder::make(args.keep.as_deref())?;
     story.title("Steno records every packet of a network link, and finds any of them again. Watch it do so:")?;
 
@@ -56,28 +63,82 @@ fn steps(args: &DemoArgs) -> Result<(), DemoError> {
     tell_network(&mut story, isolation, wire)?;
 
     story.step("A sensor")?;
-    let flags = Sensor::flags(SERVER.interface, folder.path());
     story.say(
-        "stenotype, the capture program, now listens on the server's end. It writes each packet to disk, and \
-         starts a new pair of files (packets and their index) every second, as it would every minute on a real sensor.",
+        "stenographer, the daemon, gets certificates of its own and a configuration. It has stenotype, the capture \
+         program, listen on the server's end, write each packet to disk, and start a new pair of files (packets and \
+         their index) every second, as it would every minute on a real sensor.",
     )?;
-    story.command(&format!("stenotype {}", flags.join(" ")))?;
-    let sensor = Sensor::start(&program, &flags, folder.path(), &watch)?;
+    let shown = if folder.is_temporary() { "DIR".to_owned() } else { folder.path().display().to_string() };
+    story.command(&format!("stenographer -config {shown}/config"))?;
+    let mut daemon = Daemon::start(&programs, folder.path())?;
+    let told = with_sensor(&mut daemon, &peer, wire, &shown, &mut story, &watch);
+    let packets = told.map_err(|error| daemon.explain(error))?;
+    tell_files(&mut story, folder.path(), &shown, packets)?;
+    tell_what_next(&mut story, &folder)
+}
+
+/// What is done while the sensor runs, to its end. Returns how many packets the conversations were.
+fn with_sensor(
+    daemon: &mut Daemon,
+    peer: &Peer,
+    wire: Wire,
+    shown: &str,
+    story: &mut Story<impl Write>,
+    watch: &Watch,
+) -> Result<u64, DemoError> {
+    let began = Instant::now();
+    let client = daemon.ready(watch)?;
+    let took = began.elapsed().as_millis();
+    story.say(&format!(
+        "{took} ms later it captures, and answers who shows a certificate that its own CA has signed."
+    ))?;
 
     story.step("Real traffic")?;
-    let conversations = converse(&mut story, &peer, wire, &watch)?;
+    let conversations = converse(story, peer, wire, watch)?;
+    let end = SystemClock.now();
+    let ended = Instant::now();
+    let config = format!("{shown}/config");
+    let packets = Questions::new(&client, config.clone(), end, watch, story).wait(&conversations)?;
+    story
+        .say(&format!("{} ms after the last of them all is in files and can be found.", ended.elapsed().as_millis()))?;
+    tell_status(&client, packets, shown, story, watch)?;
 
-    story.step("The sensor stops")?;
-    let asked = Instant::now();
-    sensor.stop(&watch)?;
-    tell_files(&mut story, folder.path(), asked.elapsed())?;
-
-    let store = Store::open(folder.path()).map_err(DemoError::at("open what was captured"))?;
-    let shown = if folder.is_temporary() { "DIR".to_owned() } else { folder.path().display().to_string() };
-    let mut questions = Questions::new(&store, shown, &watch, &mut story);
+    let mut questions = Questions::new(&client, config, end, watch, story);
     questions.ask(&conversations)?;
     questions.compare(&conversations)?;
-    tell_what_next(&mut story, &folder)
+    story.say("And who calls without a certificate? The sensor hangs up:")?;
+    story.output(stranger::call(&daemon.location()?)?, 1)?;
+
+    story.step("The sensor stops")?;
+    drop(client);
+    let asked = Instant::now();
+    daemon.stop(watch)?;
+    story.say(&format!(
+        "Asked to end (SIGTERM), the daemon ended its streams, had stenotype write what the kernel still held and seal \
+         the last file, and was gone {} ms later.",
+        asked.elapsed().as_millis()
+    ))?;
+    Ok(packets)
+}
+
+/// Shows the status once the counts, which capture reports each second, have reached the `packets` that were found.
+fn tell_status(
+    client: &Client<'_>,
+    packets: u64,
+    shown: &str,
+    story: &mut Story<impl Write>,
+    watch: &Watch,
+) -> Result<(), DemoError> {
+    story.step("The sensor at work")?;
+    story.say("It tells how it fares while it captures, over mutual TLS, as all that follows:")?;
+    story.command(&format!("steno status --config {shown}/config"))?;
+    let status = watch.until("see what was captured counted", COUNTED_WITHIN, || {
+        let status = client.status()?;
+        let counted: u64 = status.threads.iter().map(|thread| thread.packets).sum();
+        Ok((counted >= packets).then_some(status))
+    })?;
+    story.output(status_page(status), STATUS_LINES)?;
+    Ok(())
 }
 
 fn tell_network(story: &mut Story<impl Write>, isolation: Isolation, wire: Wire) -> Result<(), DemoError> {
@@ -122,7 +183,7 @@ fn converse(
          up, web pages fetched, and bytes echoed.",
     )?;
     let mut conversations = Vec::new();
-    let mut talk = |story: &mut Story<_>, client: Client| {
+    let mut talk = |story: &mut Story<_>, client: Talk| {
         let what = "have a conversation across the cable";
         let result = peer.call(watch, what, CONVERSATION_LIMIT, client)?;
         let conversation = result.map_err(DemoError::at(what))?;
@@ -145,7 +206,7 @@ fn converse(
 }
 
 /// What a client does on the peer's thread.
-type Client = Box<dyn FnOnce() -> io::Result<Conversation> + Send>;
+type Talk = Box<dyn FnOnce() -> io::Result<Conversation> + Send>;
 
 fn start_servers(main: IpAddr, echo_at: IpAddr) -> io::Result<Servers> {
     let names = UdpSocket::bind(SocketAddr::new(main, dns::PORT))?;
@@ -154,18 +215,30 @@ fn start_servers(main: IpAddr, echo_at: IpAddr) -> io::Result<Servers> {
     Servers::start(names, pages, echoes)
 }
 
-fn tell_files(story: &mut Story<impl Write>, store: &Path, took: Duration) -> Result<(), DemoError> {
+/// Tells of the files, and reads them without the sensor: the TCP and UDP packets in them must be `expected`.
+fn tell_files(story: &mut Story<impl Write>, folder: &Path, shown: &str, expected: u64) -> Result<(), DemoError> {
     let at = "list what was captured";
-    let packets = Files::of(&store.join("PKT0")).map_err(DemoError::at(at))?;
-    let indexes = Files::of(&store.join("IDX0")).map_err(DemoError::at(at))?;
+    let packets = Files::of(&folder.join("PKT0")).map_err(DemoError::at(at))?;
+    let indexes = Files::of(&folder.join("IDX0")).map_err(DemoError::at(at))?;
     story.say(&format!(
-        "Asked to end (SIGTERM), it wrote what the kernel still held, sealed the last file, and was gone {} ms later. \
-         It leaves {} pairs of files: PKT0/ holds the packets ({} KiB on disk), IDX0/ an index for each file ({} KiB).",
-        took.as_millis(),
+        "It leaves {} pairs of files: PKT0/ holds the packets ({} KiB on disk), IDX0/ an index for each file ({} KiB). \
+         They can be asked without a sensor, too:",
         packets.count,
         grouped(packets.disk_bytes.div_ceil(1024)),
         grouped(indexes.disk_bytes.div_ceil(1024)),
     ))?;
+    story.command(&format!("steno read --store {shown} 'tcp or udp' -w all.pcap"))?;
+    let at = "read the files without the sensor";
+    let query = parse("tcp or udp", SystemClock.now()).map_err(DemoError::at(at))?;
+    let mut answer = Store::open(folder).map_err(DemoError::at(at))?.answer(&query, Options::default());
+    let mut chunk = Vec::new();
+    while answer.next_chunk(&mut chunk) {}
+    let receipt = answer.receipt();
+    story.prose_output(&receipt.to_string())?;
+    if !receipt.is_complete() || receipt.packets < expected {
+        let fault = format!("the sensor gave {expected} packets, its files have {}", receipt.packets);
+        return Err(DemoError::Differs { faults: vec![fault] });
+    }
     Ok(())
 }
 
@@ -190,9 +263,10 @@ impl Files {
 
 fn tell_what_next(story: &mut Story<impl Write>, folder: &Folder) -> Result<(), DemoError> {
     story.step("On a real link")?;
-    story.say("The same two programs do the same on a real interface, there with the right to capture:")?;
-    story.command("sudo stenotype --iface=eth0 --dir=/var/lib/steno --uid=root --gid=root")?;
-    story.command("sudo steno read --store /var/lib/steno 'host 10.0.0.1 and port 443 and last 10m' -w out.pcap")?;
+    story.say("The same programs do the same on a real interface, there with the right to capture:")?;
+    story.command("sudo stenographer -interface eth0")?;
+    story.command("sudo steno read 'host 10.0.0.1 and port 443 and last 10m' -w out.pcap")?;
+    story.command("sudo steno status")?;
     story.command("steno import old.pcap --store DIR")?;
     story.command("steno help query")?;
     if folder.is_temporary() {

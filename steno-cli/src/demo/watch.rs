@@ -34,6 +34,26 @@ impl Watch {
         Ok(Self { interrupted, end: Instant::now() + whole, whole })
     }
 
+    /// A flag that is set by a signal, and when the demo has had its time, for waits that look at a flag alone. Starts a
+    /// thread.
+    ///
+    /// # Errors
+    /// Where the thread cannot be started.
+    pub(super) fn flag(&self) -> Result<Arc<AtomicBool>, DemoError> {
+        let (over, watch) = (Arc::new(AtomicBool::new(false)), self.clone());
+        let raised = Arc::clone(&over);
+        let thread = std::thread::Builder::new().name("demo-watch".to_owned());
+        // Not joined: it ends with the process.
+        let started = thread.spawn(move || {
+            while watch.check().is_ok() {
+                std::thread::sleep(POLL_EVERY);
+            }
+            raised.store(true, Ordering::Relaxed);
+        });
+        drop(started.map_err(DemoError::at("start a thread"))?);
+        Ok(over)
+    }
+
     /// # Errors
     /// [`DemoError::Interrupted`] after a signal, [`DemoError::TimedOut`] past the end.
     pub(super) fn check(&self) -> Result<(), DemoError> {

@@ -1,4 +1,4 @@
-//! The cable: a veth pair, one end in this process's network namespace, one in the peer's.
+//! The cable: a veth pair, one end in this process's network namespace, one in the peer's. And this namespace's loopback.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -60,6 +60,9 @@ pub(super) fn lay(peer: &Peer, watch: &Watch) -> Result<Wire, DemoError> {
     let mut netlink = Netlink::open().map_err(DemoError::at(what))?;
     let link = |end: End| LinkEnd { name: end.interface, mac: end.mac };
     netlink.create_veth(link(SERVER), link(CLIENT), far_network.as_fd()).map_err(DemoError::at(what))?;
+    // The daemon listens there, on this side alone.
+    let (loopback, _) = netlink.find("lo").map_err(DemoError::at(what))?;
+    netlink.set_up(loopback).map_err(DemoError::at(what))?;
     let near = set_up(SERVER).map_err(DemoError::at(what))?;
     let far = peer.call(watch, what, LIMIT, || set_up(CLIENT))?.map_err(DemoError::at(what))?;
     watch.until("see the virtual cable carry", LIMIT, || {

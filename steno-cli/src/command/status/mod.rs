@@ -10,12 +10,19 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use steno_proto::v1::StatusResponse;
+
 use super::{
     CommandError,
     source::{Source, source},
     to_stdout,
 };
 use crate::{args::StatusArgs, exit::Exit};
+
+/// What it prints of a sensor.
+pub(crate) fn page(message: StatusResponse) -> String {
+    text::text(&sensor::report(message))
+}
 
 /// Prints it. What is not well has an exit status of its own.
 pub(super) fn status(args: &StatusArgs, interrupted: &Arc<AtomicBool>) -> Result<Exit, CommandError> {
