@@ -31,7 +31,7 @@ use crate::{
 pub(super) fn flows(args: &FlowsArgs, interrupted: &Arc<AtomicBool>) -> Result<Exit, CommandError> {
     match source(&args.source, interrupted)? {
         Source::Store(dir) => flows_of_store(args, dir, interrupted),
-        Source::Sensor(sensor) => flows_of_sensor(args, &sensor),
+        Source::Sensor(sensor) => flows_of_sensor(args, &sensor, interrupted),
     }
 }
 
@@ -57,7 +57,7 @@ fn flows_of_store(args: &FlowsArgs, dir: &Path, interrupted: &Arc<AtomicBool>) -
     }
 }
 
-fn flows_of_sensor(args: &FlowsArgs, sensor: &Sensor) -> Result<Exit, CommandError> {
+fn flows_of_sensor(args: &FlowsArgs, sensor: &Sensor, interrupted: &AtomicBool) -> Result<Exit, CommandError> {
     let deadline_ms = args.deadline.map_or(0, milliseconds);
     let mut batches = sensor.flows(v1::FlowsRequest { query: args.query.clone(), deadline_ms })?;
     let mut out = BufWriter::new(io::stdout().lock());
@@ -66,6 +66,8 @@ fn flows_of_sensor(args: &FlowsArgs, sensor: &Sensor) -> Result<Exit, CommandErr
             give_receipt(flows, &ending.receipt);
             Ok(verdict(&ending))
         }
+        // Ctrl-C ends the reader as well, which may be first.
+        Err(Stop::Stdout(_)) if interrupted.load(Ordering::Relaxed) => Ok(Exit::Interrupted),
         Err(Stop::Stdout(e)) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(Stop::Stdout(e)) => Err(CommandError::Stdout(e)),
         Err(Stop::Sensor(e)) => Err(e.into()),

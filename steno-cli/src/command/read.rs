@@ -39,7 +39,7 @@ pub(super) fn read(args: &ReadArgs, interrupted: &Arc<AtomicBool>) -> Result<Exi
     }
     match source(&args.source, interrupted)? {
         Source::Store(dir) => read_store(args, dir, interrupted),
-        Source::Sensor(sensor) => read_sensor(args, &sensor),
+        Source::Sensor(sensor) => read_sensor(args, &sensor, interrupted),
     }
 }
 
@@ -67,7 +67,7 @@ fn read_store(args: &ReadArgs, dir: &Path, interrupted: &Arc<AtomicBool>) -> Res
     }
 }
 
-fn read_sensor(args: &ReadArgs, sensor: &Sensor) -> Result<Exit, CommandError> {
+fn read_sensor(args: &ReadArgs, sensor: &Sensor, interrupted: &AtomicBool) -> Result<Exit, CommandError> {
     let request = v1::QueryRequest {
         query: args.query.clone(),
         format: v1::CaptureFormat::from(args.format).into(),
@@ -84,6 +84,8 @@ fn read_sensor(args: &ReadArgs, sensor: &Sensor) -> Result<Exit, CommandError> {
         give_receipt(&ending.receipt, args)?;
     }
     match (delivered?, ending) {
+        // Ctrl-C ends the reader as well, which may be first.
+        (Reader::Gone, _) if interrupted.load(Ordering::Relaxed) => Err(SensorError::Interrupted(so_far).into()),
         (Reader::Gone, None) => {
             eprintln!("ended by its reader after {so_far}, without a receipt");
             Ok(Exit::Done)

@@ -9,6 +9,7 @@ use std::{
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::{ExitCode, ExitStatus},
+    sync::atomic::Ordering,
 };
 
 use clap::FromArgMatches as _;
@@ -115,6 +116,7 @@ fn run(args: &StenoreadArgs) -> Result<End, CommandError> {
              without it"
                 .to_owned(),
         )),
+        _ if interrupted.load(Ordering::Relaxed) => Err(SensorError::Interrupted(so_far).into()),
         Printed::Failed(status) => Ok(End::Tcpdump(status)),
         Printed::Done(Reader::Gone) => Ok(End::Ours(Exit::Done)),
         Printed::Done(Reader::There) => {

@@ -127,7 +127,7 @@ pub enum SensorError {
     #[error("the sensor sent what cannot be understood: {0}; it may be of a newer version than this program")]
     Nonsense(String),
     /// A signal.
-    #[error("interrupted after {0}, without a receipt; more may match")]
+    #[error("interrupted{}", .0.so_far())]
     Interrupted(SoFar),
 }
 
@@ -280,6 +280,16 @@ fn verb(code: Code) -> &'static str {
         Code::DeadlineExceeded => "took too long",
         Code::DataLoss => "cannot read its files",
         _ => "failed",
+    }
+}
+
+impl SoFar {
+    /// What to say of it where a signal ended an answer.
+    fn so_far(self) -> String {
+        match self {
+            Self::Nothing => String::new(),
+            some => format!(" after {some}, without a receipt; more may match"),
+        }
     }
 }
 

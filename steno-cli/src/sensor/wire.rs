@@ -93,16 +93,32 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncRead + Unpin> Wire<S> {
+    /// Nobody reads from a connection that cannot be written to any more; the alert that says why may be there to be read.
+    fn look_for_alert(&mut self, cx: &mut Context<'_>) {
+        let mut scratch = [0; 64];
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut scratch)) {
+            self.fate.failed(&error);
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes));
+        if written.is_err() {
+            this.look_for_alert(cx);
+        }
         Poll::Ready(this.note(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = ready!(Pin::new(&mut this.stream).poll_flush(cx));
+        if flushed.is_err() {
+            this.look_for_alert(cx);
+        }
         Poll::Ready(this.note(flushed))
     }
 
@@ -114,6 +130,40 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A connection that takes nothing, and on which an alert waits.
+    struct Refused;
+
+    impl AsyncRead for Refused {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let alert = rustls::Error::AlertReceived(AlertDescription::UnknownCA);
+            Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, alert)))
+        }
+    }
+
+    impl AsyncWrite for Refused {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn an_alert_that_nobody_would_read_is_found() {
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let (one, other) = (Fate::default(), Fate::default());
+        let written = Pin::new(&mut Wire::new(Refused, one.clone())).poll_write(cx, b"x");
+        let flushed = Pin::new(&mut Wire::new(Refused, other.clone())).poll_flush(cx);
+        assert!(matches!(written, Poll::Ready(Err(_))) && matches!(flushed, Poll::Ready(Err(_))));
+        assert_eq!([one.alert(), other.alert()], [Some(AlertDescription::UnknownCA); 2]);
+    }
 
     #[test]
     fn an_alert_is_remembered_whatever_comes_after() {

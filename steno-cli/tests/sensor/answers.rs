@@ -219,7 +219,30 @@ fn ctrl_c_ends_a_slow_answer_with_what_is_known() {
     thread::sleep(Duration::from_millis(500));
     running.interrupt();
     let run = running.end();
+    assert_eq!(
+        (run.status, run.err.as_str()),
+        (Some(130), "interrupted after 0 flows, without a receipt; more may match\n")
+    );
+}
+
+#[test]
+fn ctrl_c_is_told_also_where_it_ends_tcpdump_first() {
+    let (bytes, ends) = capture(1_000);
+    let mut steps = vec![chunk(&bytes[..ends[0]])];
+    steps.extend((0..20_000).map(|_| chunk(&bytes[ends[0]..])));
+    steps.push(Step::Hang);
+    let fake = asked(steps);
+    // One that goes before the client looks for a signal. Another process writes the program: a test beside this one that
+    // starts a program would else keep it open for writing, and so from being started.
+    fs::write(fake.path("script"), "#!/bin/sh\nread -r line\nkill -INT $PPID\nexit 0\n").unwrap();
+    let mut install = command("install", fake.root.path());
+    assert_eq!(Running::start(install.args(["-m", "755", "script", "tcpdump"])).end().status, Some(0));
+    let paths = format!("{}:{}", fake.root.path().display(), std::env::var("PATH").unwrap());
+    let mut read = command(env!("CARGO_BIN_EXE_steno"), fake.root.path());
+    let _ = read.args(["read", "udp"]).args(fake.named()).env("PATH", paths);
+    let run = Running::start(&mut read).end();
     assert_eq!(run.status, Some(130), "{run:?}");
+    assert!(run.err.contains("interrupted after "), "{run:?}");
 }
 
 #[test]

@@ -157,6 +157,27 @@ fn a_sensor_answers_as_its_files_do() {
 }
 
 #[test]
+fn stenoread_prints_what_tcpdump_prints_of_the_same_packets() {
+    let there = Command::new("tcpdump").arg("--version").output();
+    if !need(there.is_ok_and(|output| output.status.success()), "tcpdump") {
+        return;
+    }
+    let files = tempfile::tempdir().unwrap();
+    let Some(bench) = Bench::start(&[made(files.path())]) else { return };
+    let run = bench.read(&["read", "udp", "-w", "out", "--format", "pcap"]);
+    assert_eq!(run.status, Some(0), "{run:?}");
+    for args in [&["-nn"][..], &["-n", "-tt", "-e", "port", "53"], &["-c", "3"], &["-w", "-"]] {
+        let mut stenoread = command(env!("CARGO_BIN_EXE_stenoread"), bench.root.path());
+        let _ = stenoread.arg("udp").args(args).env("STENOGRAPHER_CONFIG", "config");
+        let mut tcpdump = command("tcpdump", bench.root.path());
+        let (asked, read) =
+            (Running::start(&mut stenoread).end(), Running::start(tcpdump.args(["-r", "out"]).args(args)).end());
+        assert!(asked.bytes == read.bytes && !asked.bytes.is_empty(), "{args:?}: {asked:?}");
+        assert_eq!((asked.status, asked.err.contains("complete")), (Some(0), false), "{args:?}: {asked:?}");
+    }
+}
+
+#[test]
 fn a_status_tells_what_is_held_and_what_is_wrong() {
     let files = tempfile::tempdir().unwrap();
     let Some(bench) = Bench::start(&[made(files.path())]) else { return };
@@ -177,7 +198,7 @@ fn a_status_tells_what_is_held_and_what_is_wrong() {
     fs::write(&index, "not an index").unwrap();
     let run = bench.read(&["status"]);
     assert_eq!(run.status, Some(3), "{run:?}");
-    assert!(run.out().starts_with("health      1 problem\n            - 1 files cannot be searched"), "{run:?}");
+    assert!(run.out().starts_with("health      1 problem\n            - 1 file cannot be searched"), "{run:?}");
 }
 
 #[test]

@@ -41,7 +41,8 @@ pub(super) fn report(dir: &Path, interrupted: &Arc<AtomicBool>) -> Result<Report
     let unreadable: Vec<Unreadable> =
         receipt.unreadable.into_iter().map(|file| Unreadable { may_hold_matches: true, ..file }).collect();
     let problem = unreadable.first().map(|first| {
-        format!("{} files cannot be searched; the first is {}: {}", unreadable.len(), first.file, first.reason)
+        let files = crate::print::count(unreadable.len() as u64, "file");
+        format!("{files} cannot be searched; the first is {}: {}", first.file, first.reason)
     });
     let sum = |bytes: fn(&Thread) -> u64| threads.values().map(bytes).fold(0, u64::saturating_add);
     let holdings = Holdings {
