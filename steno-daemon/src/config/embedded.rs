@@ -3,9 +3,9 @@
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
-    io::Write,
+    io::{self, Write},
     net::{IpAddr, Ipv4Addr, TcpListener},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -84,6 +84,33 @@ pub fn check(interface: &str, data: &Path) -> Result<(), ConfigError> {
         ));
     }
     Ok(())
+}
+
+/// The name under which clients look for a sensor in the directory that they are started in.
+const FOUND_AS: &str = "steno-data";
+
+/// Has `steno` find the sensor in `data` from the directory `here`, too, whatever `data` is called: by a link with the name
+/// that it looks for. A link from before is exchanged; anything else of that name stays. Says whether the sensor is found.
+///
+/// # Errors
+/// The link cannot be made.
+pub fn lead_from(here: &Path, data: &Path) -> io::Result<bool> {
+    let (data, link) = (fs::canonicalize(data)?, here.join(FOUND_AS));
+    if fs::canonicalize(&link).is_ok_and(|there| there == data) {
+        return Ok(true);
+    }
+    if fs::symlink_metadata(&link).is_ok_and(|there| !there.is_symlink()) {
+        return Ok(false);
+    }
+    // Exchanged in one step: who looks meanwhile finds the one or the other.
+    let new = here.join(format!(".{FOUND_AS}.new"));
+    match fs::remove_file(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    symlink(&data, &new)?;
+    fs::rename(&new, &link)?;
+    Ok(true)
 }
 
 fn is_for(config: &Config, interface: &str, file: &Path) -> Result<(), ConfigError> {

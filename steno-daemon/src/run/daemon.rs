@@ -16,7 +16,7 @@ use tokio::{
     runtime::Builder,
     time::{MissedTickBehavior, interval},
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{sensor_settings, signals};
 use crate::{
@@ -122,6 +122,9 @@ fn load(flags: &Flags) -> anyhow::Result<Started> {
             // Nothing is made for a misspelled name.
             embedded::check(interface, &flags.data)?;
             let made = embedded::prepare(interface, &flags.data)?;
+            if let Err(e) = embedded::lead_from(Path::new("."), &flags.data) {
+                debug!("`steno` does not find the sensor from here by itself: {e}");
+            }
             let invitation = invitation(interface, &made.file);
             (made.loaded, Some(invitation))
         }

@@ -1,9 +1,9 @@
 //! The default for those who have no configuration.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::*;
-use crate::config::embedded::prepare;
+use crate::config::embedded::{lead_from, prepare};
 
 #[test]
 fn everything_is_made_once() {
@@ -45,4 +45,29 @@ fn a_directory_that_cannot_be_is_named() {
     fs::write(root.path().join("file"), "").unwrap();
     let error = prepare("eth0", &root.path().join("file/data")).unwrap_err().to_string();
     assert!(error.starts_with("cannot write ") && error.contains("file/data: Not a directory"), "{error}");
+}
+
+#[test]
+fn clients_find_it_from_the_directory_that_it_was_started_in() {
+    let root = tempfile::tempdir().unwrap();
+    let (here, data, other) = (root.path().join("here"), root.path().join("here/data"), root.path().join("other"));
+    for directory in [&data, &other] {
+        fs::create_dir_all(directory).unwrap();
+        fs::write(directory.join("config"), directory.display().to_string()).unwrap();
+    }
+    let found = || fs::read_to_string(here.join("steno-data/config")).unwrap();
+    for data in [&data, &other, &other] {
+        assert!(lead_from(&here, data).unwrap());
+        assert_eq!(found(), data.display().to_string());
+    }
+    fs::remove_dir_all(&other).unwrap();
+    assert!(lead_from(&here, &data).unwrap(), "a link that leads nowhere is exchanged");
+    assert_eq!(found(), data.display().to_string());
+    // The default itself, and a directory that another sensor has there.
+    let (there, mine) = (root.path().join("there"), root.path().join("there/steno-data"));
+    fs::create_dir_all(&mine).unwrap();
+    assert!(lead_from(&there, &mine).unwrap() && !mine.is_symlink());
+    assert!(!lead_from(&there, &data).unwrap() && !mine.is_symlink());
+    let names = |path: &Path| fs::read_dir(path).unwrap().count();
+    assert_eq!((names(&there), names(&here)), (1, 2), "nothing is left over");
 }
