@@ -121,7 +121,15 @@ impl Catalogue {
             if has_packets && has_index {
                 self.segments.push(segment);
             } else if has_packets && packet_file.exists() {
-                self.orphan(segment.packet_name(), packet_file, Fault::NoIndex);
+                let hidden_index = dirs.index.join(id.hidden_name());
+                match fs::metadata(&packet_file) {
+                    // Being published: its index is about to get its name too.
+                    Ok(metadata) if hidden_index.exists() => {
+                        self.open_files.push(OpenFile::new(segment.packet_name(), id, &metadata));
+                    }
+                    Ok(_) if index_file.exists() => self.segments.push(segment),
+                    _ => self.orphan(segment.packet_name(), packet_file, Fault::NoIndex),
+                }
             } else if has_index && index_file.exists() {
                 self.orphan(segment.index_name(), index_file, Fault::NoPackets);
             }
