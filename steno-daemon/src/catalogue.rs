@@ -148,7 +148,11 @@ impl Inner {
 
     fn list_locked(&self, listed: &mut Listed) {
         let began = Instant::now();
-        if let Err(e) = self.store.refresh() {
+        let refreshed = {
+            let _whole = self.pins.files();
+            self.store.refresh()
+        };
+        if let Err(e) = refreshed {
             warn!("cannot list the store: {e}");
         }
         *listed = Listed { began, took: began.elapsed() };

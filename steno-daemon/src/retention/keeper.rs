@@ -59,6 +59,8 @@ struct Kept {
     refused: BTreeMap<SegmentId, Instant>,
     /// Segments that should have gone but for a query.
     awaited: BTreeSet<SegmentId>,
+    /// The oldest of them are to go as soon as their query ends.
+    waiting: bool,
     /// What goes wrong at present, so that each is said once.
     wrong: BTreeMap<Doing, String>,
 }
@@ -107,6 +109,7 @@ impl Keeper {
             scanned: None,
             refused: BTreeMap::new(),
             awaited: BTreeSet::new(),
+            waiting: false,
             wrong: BTreeMap::new(),
         };
         Self { threads: threads.into_iter().map(kept).collect(), pins, clock, newest }
@@ -158,6 +161,11 @@ impl Keeper {
         }
     }
 
+    /// Whether the last pass has left something to be removed as soon as a query ends.
+    pub fn is_waiting(&self) -> bool {
+        self.threads.iter().any(|thread| thread.waiting)
+    }
+
     /// What is known now, by thread.
     pub fn status(&self) -> Vec<ThreadStatus> {
         self.threads.iter().map(|t| t.status.clone()).collect()
@@ -198,8 +206,22 @@ impl Kept {
             wanted && !pinned
         };
         let free_percent = self.status.disk.map(Disk::free_percent);
-        let verdict = decide(candidates, free_percent, &self.bounds, now, removable);
-        for id in awaited.into_inner() {
+        let in_order = self.bounds.in_order(candidates);
+        let mut verdict = decide(candidates, free_percent, &in_order, now, removable);
+        // A query that is over in a moment is not to cost the newest packets in place of the oldest.
+        let in_turn = match verdict {
+            Verdict::Keep => true,
+            Verdict::Stuck { .. } => false,
+            // All that are looked at before it are older.
+            Verdict::Remove { .. } => awaited.borrow().is_empty(),
+        };
+        self.waiting = !in_turn && !awaited.borrow().is_empty();
+        if !in_turn {
+            let bounds = if self.waiting { self.bounds.in_any_order() } else { self.bounds };
+            verdict = decide(candidates, free_percent, &bounds, now, removable);
+        }
+        let awaited = awaited.into_inner();
+        for id in awaited {
             if self.awaited.insert(id) {
                 self.status.pinned += 1;
                 debug!(thread, %id, "a running query has pinned a segment that should go");
@@ -216,7 +238,10 @@ impl Kept {
         let Some(claim) = pins.claim(thread, id) else { return false };
         let size = self.inventory.size(id);
         let directories = self.inventory.directories().clone();
-        let removed = remove(&directories, id);
+        let removed = {
+            let _alone = pins.files();
+            remove(&directories, id)
+        };
         if removed.is_ok() {
             claim.removed();
             self.inventory.forget(id);

@@ -19,7 +19,10 @@ type Key = (u32, SegmentId);
 
 /// The registry. Clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Pins(Arc<Mutex<State>>);
+pub struct Pins {
+    state: Arc<Mutex<State>>,
+    files: Arc<Mutex<()>>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -116,8 +119,14 @@ impl Pins {
         Some(Claim { pins: self.clone(), key, removed: false })
     }
 
+    /// Held while the files of a segment go, one after the other, and while the directories are listed: so nobody sees half
+    /// of a segment and takes it for one that is damaged.
+    pub(crate) fn files(&self) -> MutexGuard<'_, ()> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -26,6 +26,23 @@ impl Bounds {
         let age = self.max_age?;
         Some(now.saturating_sub_ns(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)))
     }
+
+    /// The bounds that are kept as long as that costs the oldest segments: half of the largest segment below `max_bytes`, so
+    /// that there is room to wait for a query that reads the oldest. No more than an eighth of `max_bytes` is left free.
+    pub fn in_order(&self, candidates: &[Candidate]) -> Self {
+        let largest = candidates.iter().map(|c| c.bytes).max().unwrap_or_default();
+        Self { max_bytes: self.max_bytes.map(|bound| bound - (largest / 2).min(bound / 8)), ..*self }
+    }
+
+    /// The bounds that are kept at the cost of younger segments, while queries read the oldest: one segment more than
+    /// `max_files`, and half of what is to be free on the disk.
+    pub fn in_any_order(&self) -> Self {
+        Self {
+            disk_free_percent: self.disk_free_percent.map(|bound| bound / 2),
+            max_files: self.max_files.map(|bound| bound.saturating_add(1)),
+            ..*self
+        }
+    }
 }
 
 /// Which bound makes a segment go.
@@ -206,6 +223,23 @@ mod tests {
         let verdict = decide(&segments(3), None, &bounds, NOW, |c| c.id.0 > 2);
         assert_eq!(verdict, Verdict::Remove { place: 2, reason });
         assert_eq!(decide(&segments(3), None, &bounds, NOW, |_| false), Verdict::Stuck { reason });
+    }
+
+    #[test]
+    fn there_is_room_to_wait_for_queries_that_read_the_oldest() {
+        let bytes = |n| Bounds { max_bytes: Some(n), ..Bounds::default() };
+        assert_eq!(bytes(1000).in_order(&segments(3)), bytes(995), "half of a segment");
+        assert_eq!(bytes(24).in_order(&segments(3)), bytes(21), "an eighth of little");
+        assert_eq!(bytes(1000).in_order(&[segment(1, u64::MAX)]), bytes(875));
+        assert_eq!(bytes(0).in_order(&segments(3)), bytes(0));
+        let all = Bounds {
+            disk_free_percent: Some(11),
+            max_files: Some(7),
+            max_bytes: Some(9),
+            max_age: Some(Duration::from_secs(1)),
+        };
+        let in_any_order = Bounds { disk_free_percent: Some(5), max_files: Some(8), ..all };
+        assert_eq!(all.in_any_order(), in_any_order);
     }
 
     fn bounds() -> impl Strategy<Value = Bounds> {

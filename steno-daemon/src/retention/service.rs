@@ -15,6 +15,8 @@ use crate::capture::SegmentEvent;
 
 /// How long nothing may happen before the disks are looked at again.
 const EVERY: Duration = Duration::from_secs(1);
+/// The same while a query keeps what should go.
+const EVERY_WAITING: Duration = Duration::from_millis(100);
 
 /// Retention, until it is dropped.
 pub struct Retention {
@@ -50,7 +52,7 @@ impl Retention {
         let thread = std::thread::Builder::new().name("retention".into()).spawn(move || {
             let shared = of_thread;
             loop {
-                match news.recv_timeout(EVERY) {
+                match news.recv_timeout(if keeper.is_waiting() { EVERY_WAITING } else { EVERY }) {
                     Ok(Some(event)) => {
                         keeper.note(event);
                         // One pass for all that came meanwhile.

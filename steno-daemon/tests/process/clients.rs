@@ -57,12 +57,14 @@ impl Table<'_> {
         (tcp, Call { from, since })
     }
 
-    /// What is logged of `call` once `mark` is.
+    /// What is logged of `call` after `mark` in a line that names its address, once it is there.
     async fn said(&self, call: &Call, mark: &str) -> String {
+        let from = format!(" {}", call.from);
         let look = async {
             loop {
                 let log = self.daemon.log();
-                if let Some((_, rest)) = log[call.since..].lines().find_map(|line| line.split_once(mark)) {
+                let mut lines = log[call.since..].lines().filter(|line| line.contains(&from));
+                if let Some((_, rest)) = lines.find_map(|line| line.split_once(mark)) {
                     return rest.to_owned();
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
