@@ -48,7 +48,12 @@ impl Fate {
         if let Some(alert) = alert_of(error) {
             let _first = self.0.alert.set(alert);
         }
-        let _first = self.0.ended.set(error.to_string());
+        let why = match error.kind() {
+            // What rustls says of it is for programmers.
+            io::ErrorKind::UnexpectedEof => "the sensor died, or something on the way cut it".to_owned(),
+            _ => error.to_string(),
+        };
+        let _first = self.0.ended.set(why);
     }
 }
 

@@ -89,7 +89,7 @@ fn a_broken_answer_has_status_3_and_says_what_has_come() {
     let lost = Status::new(Code::Unavailable, "the sensor is stopping");
     for (last, why) in [
         (None, "the sensor ended it without a word"),
-        (Some(Step::Cut), "the connection to 127.0.0.1:"),
+        (Some(Step::Cut), " was lost: the sensor died, or something on the way cut it"),
         (Some(Step::Fail(lost)), "the sensor is not available: the sensor is stopping"),
     ] {
         let fake = asked([chunk(part)].into_iter().chain(last).collect());
