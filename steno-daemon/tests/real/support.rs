@@ -131,6 +131,8 @@ impl Bench {
         let child = Command::new(stenographer())
             .args(["-interface", "v1", "-syslog=false", "-v", "1", "-data"])
             .arg(self.data())
+            // It leaves a link to its data where it is started.
+            .current_dir(self.root.path())
             .env("TMPDIR", self.root.path())
             .env_remove("NOTIFY_SOCKET")
             .env_remove("RUNTIME_DIRECTORY")
