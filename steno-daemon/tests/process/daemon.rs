@@ -151,6 +151,17 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        // Killed, it would leave its capture process running. The second signal: without waiting for clients.
+        for _ in 0..2 {
+            if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+                let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE && self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
