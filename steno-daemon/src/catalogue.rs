@@ -308,7 +308,7 @@ mod tests {
             assert_ne!(writer.push(TimestampNs(1_000 * SECOND), 60, &frame), Ok(Push::Full));
             let block = writer.finish(1);
             let mut log = Log::new();
-            note_block(&mut log, 0, &Block::parse(block).unwrap(), None).unwrap();
+            let _captured = note_block(&mut log, 0, &Block::parse(block).unwrap(), None).unwrap();
             let facts = Facts { block_bytes: BLOCK_BYTES, ..Facts::default() };
             let mut index = Vec::new();
             let _summary = seal(&log, &facts, &mut index).unwrap();

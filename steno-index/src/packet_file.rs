@@ -76,7 +76,7 @@ pub fn note_packet_file(
     let mut blocks = Blocks::new(block_bytes)?;
     while let Some((offset_bytes, bytes)) = blocks.next(packets)? {
         let noted = Block::parse(bytes).and_then(|block| {
-            note_block(log, offset_bytes, &block, Some(crc32c::crc32c(block.used())))?;
+            let _captured = note_block(log, offset_bytes, &block, Some(crc32c::crc32c(block.used())))?;
             Ok(())
         });
         if let Err(error) = noted {
@@ -86,12 +86,13 @@ pub fn note_packet_file(
     Ok(None)
 }
 
-/// Appends the packets of a block and the block itself to `log`: all of them, or nothing.
+/// Appends the packets of a block and the block itself to `log`: all of them, or nothing. Gives what was captured of the
+/// packets, in bytes.
 ///
 /// # Errors
 /// A chain that is broken. The log is as it was.
-pub fn note_block(log: &mut Log, offset_bytes: u64, block: &Block<'_>, crc32c: Option<u32>) -> Result<(), BlockError> {
-    block.packets().try_for_each(|packet| packet.map(|_| ()))?;
+pub fn note_block(log: &mut Log, offset_bytes: u64, block: &Block<'_>, crc32c: Option<u32>) -> Result<u64, BlockError> {
+    let captured_bytes = block.packets().try_fold(0, |sum, packet| Ok(sum + u64::from(packet?.header.snaplen)))?;
     let mut tags = Vec::new();
     for packet in block.packets() {
         let packet = packet?;
@@ -103,7 +104,7 @@ pub fn note_block(log: &mut Log, offset_bytes: u64, block: &Block<'_>, crc32c: O
     }
     let header = block.header();
     log.end_block(BlockNote { offset_bytes, used_bytes: header.blk_len, crc32c, seq_num: header.seq_num });
-    Ok(())
+    Ok(captured_bytes)
 }
 
 /// The blocks of a packet file, one at a time in the same memory, which grows no larger than what the file holds.

@@ -97,8 +97,8 @@ impl SegmentWriter {
 
     /// Takes a block. It is noted, and its write is under way when this returns; its memory goes back once it is written.
     pub(crate) fn take(&mut self, memory: BlockMemory) {
-        let (header, captured_bytes) = match Block::parse(memory.bytes()) {
-            Ok(block) => (*block.header(), captured_bytes(&block)),
+        let header = match Block::parse(memory.bytes()) {
+            Ok(block) => *block.header(),
             Err(e) => return self.malformed(&e),
         };
         if header.num_pkts == 0 {
@@ -106,7 +106,6 @@ impl SegmentWriter {
         }
         self.counters.blocks.add(1);
         self.counters.packets.add(header.num_pkts.into());
-        self.counters.bytes.add(captured_bytes);
         self.store(memory, false);
         self.settle(None);
     }
@@ -169,7 +168,11 @@ impl SegmentWriter {
         let Ok(block) = Block::parse(memory.bytes()) else { return };
         let header = *block.header();
         let now = self.clock.now();
+        // Counted with the note where there is one: another walk through the block would be felt.
+        let counters = Arc::clone(&self.counters);
+        let count = |captured_bytes| counters.bytes.add(if again { 0 } else { captured_bytes });
         if !self.ready(now) {
+            count(captured_bytes(&block));
             return self.lose(&header);
         }
         let (rotation, number) = (self.options.rotation, self.number);
@@ -177,9 +180,12 @@ impl SegmentWriter {
         let offset_bytes = rotation.offset(open.blocks);
         if self.options.with_index {
             let crc32c = self.options.block_crc.then(|| crc32c::crc32c(block.used()));
-            if let Err(e) = note_block(&mut open.log, offset_bytes, &block, crc32c) {
-                return self.malformed(&e);
+            match note_block(&mut open.log, offset_bytes, &block, crc32c) {
+                Ok(captured_bytes) => count(captured_bytes),
+                Err(e) => return self.malformed(&e),
             }
+        } else {
+            count(captured_bytes(&block));
         }
         let ticket = Ticket { segment: number, block: open.blocks, again };
         let len_bytes = open.file.write_bytes(header.blk_len, rotation.block_bytes) as usize;

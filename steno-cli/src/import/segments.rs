@@ -165,7 +165,8 @@ impl Segments {
             source: Damage { offset_bytes, error }.into(),
         };
         let block = Block::parse(bytes).map_err(damage)?;
-        note_block(&mut self.log, offset_bytes, &block, Some(crc32c::crc32c(block.used()))).map_err(damage)?;
+        let _captured =
+            note_block(&mut self.log, offset_bytes, &block, Some(crc32c::crc32c(block.used()))).map_err(damage)?;
         // What is not used stays a hole.
         let written = open.file.write_all_at(block.used(), offset_bytes);
         let end = offset_bytes + u64::from(BLOCK_BYTES);

@@ -170,7 +170,7 @@ fn fill(thread: &ThreadConfig, opened_s: u32, payload: &[u8]) {
         assert_ne!(writer.push(time, u32::try_from(frame.len()).unwrap(), &frame).unwrap(), Push::Full);
     }
     let block = writer.finish(1);
-    steno_index::note_block(&mut log, 0, &Block::parse(block).unwrap(), None).unwrap();
+    let _captured = steno_index::note_block(&mut log, 0, &Block::parse(block).unwrap(), None).unwrap();
     let name = format!("{opened_s}000000");
     fs::write(thread.packets_directory.join(&name), block).unwrap();
     let mut index = Vec::new();

@@ -35,7 +35,7 @@ fn make(segment: u32) -> (Vec<u8>, Vec<u8>) {
     let mut finish = |writer: &mut BlockWriter| {
         let offset = file.len() as u64;
         let bytes = writer.finish(offset / u64::from(BLOCK_BYTES) + 1);
-        note_block(&mut log, offset, &Block::parse(bytes).unwrap(), None).unwrap();
+        let _captured = note_block(&mut log, offset, &Block::parse(bytes).unwrap(), None).unwrap();
         file.extend_from_slice(bytes);
         writer.clear();
     };

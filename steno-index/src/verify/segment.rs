@@ -165,7 +165,7 @@ fn rebuild(packet_file: &mut impl Read, facts: &Facts, report: &mut Report) -> R
         let noted = Block::parse(bytes)
             .and_then(|block| note_block(&mut log, offset_bytes, &block, Some(crc32c::crc32c(block.used()))));
         match noted {
-            Ok(()) => report.blocks += 1,
+            Ok(_) => report.blocks += 1,
             Err(error) => report.add(Problem::Block { offset_bytes, error }),
         }
     }

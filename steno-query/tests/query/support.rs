@@ -194,7 +194,7 @@ fn blocks(packets: &[RecipePacket], shape: &Shape) -> (Vec<u8>, Log) {
         let offset = file.len() as u64;
         let bytes = writer.finish(offset / u64::from(shape.block_bytes) + 1);
         let block = Block::parse(bytes).unwrap();
-        note_block(&mut log, offset, &block, shape.crc.then(|| crc32c::crc32c(block.used()))).unwrap();
+        let _captured = note_block(&mut log, offset, &block, shape.crc.then(|| crc32c::crc32c(block.used()))).unwrap();
         file.extend_from_slice(bytes);
         writer.clear();
     };
