@@ -154,7 +154,7 @@ mod tests {
     fn a_place_is_read_from_names_as_receipts_have_them() {
         assert_eq!(place("PKT0/17"), Some((0, SegmentId(17))));
         assert_eq!(place("IDX12/.17"), Some((12, SegmentId(17))));
-        for none in ["PKT0", "XXX0/17", "PKT/17", "PKT0/x"] {
+        for none in ["PKT0", "DAT0/17", "PKT/17", "PKT0/x"] {
             assert_eq!(place(none), None, "{none}");
         }
     }
