@@ -2,8 +2,13 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
+
+use crate::watchdog::Pulse;
 
 /// The counters of a thread, on cache lines of their own: the thread adds, others read.
 #[derive(Debug, Default)]
@@ -29,6 +34,10 @@ pub(crate) struct Counters {
     pub(crate) segments: Counter,
     /// Segments that could not be published when the capture ended.
     pub(crate) unpublished: Counter,
+    /// What the packet thread is about.
+    pub(crate) pulse: Arc<Pulse>,
+    /// What its index thread is about.
+    pub(crate) index_pulse: Arc<Pulse>,
 }
 
 /// A number that only grows.

@@ -128,9 +128,13 @@ pub struct Flags {
     /// Reserve this many MiB on the disk when a packet file is opened
     #[arg(long, value_name = "NUM", default_value_t = 0, value_parser = value_parser!(u64).range(0..=FILE_MB_MAX))]
     pub preallocate_file_mb: u64,
-    /// Accepted, and always so: a quiet link is no fault, and no watchdog looks for one
+    /// Do not end when a thread is stuck
     #[arg(long)]
     pub no_watchdogs: bool,
+    /// A thread is stuck, and ends the process, when what it has begun (a write above all) does not get on for this many
+    /// seconds; a quiet link is no fault [default: twice --fileage_sec, at least 30]
+    #[arg(long, value_name = "NUM", value_parser = value_parser!(u64).range(3..=86_400))]
+    pub watchdog_sec: Option<u64>,
     /// Not supported: use --iface
     #[arg(long, value_name = "SOCKET")]
     pub testimony: Option<String>,
@@ -168,6 +172,8 @@ pub struct Flags {
 
 /// Writes under way at most unless `--aiops` is given.
 const AIOPS_DEFAULT: u32 = 128;
+/// What a watchdog bears at the least unless `--watchdog_sec` is given: a disk that is only slow is no fault.
+const WATCHDOG_SEC_LEAST: u64 = 30;
 
 impl Flags {
     /// Checks what no flag can check for itself.
@@ -208,6 +214,12 @@ impl Flags {
     /// Writes under way at most.
     pub(crate) fn in_flight_max(&self) -> u32 {
         self.aiops.unwrap_or(AIOPS_DEFAULT).min(self.blocks)
+    }
+
+    /// How long a thread may stand still; `None` where nobody looks.
+    pub(crate) fn watchdog_patience(&self) -> Option<Duration> {
+        let secs = self.watchdog_sec.unwrap_or_else(|| (self.fileage_sec * 2).max(WATCHDOG_SEC_LEAST));
+        (!self.no_watchdogs).then(|| Duration::from_secs(secs))
     }
 
     /// `-v` less `-q`.

@@ -5,7 +5,7 @@
 //! interface -> ring/ (sockets, blocks, packet threads) -> segment/ (log, rotation, index threads) -> published files
 //!                                                            \-> io/ (writes out of the ring)
 //! ```
-//! `run/` puts these together and watches them, `flags` is the command line, `sys/` is the operating system. Each packet
+//! `run/` puts these together and watches them (`watchdog`), `flags` is the command line, `sys/` is the operating system. Each packet
 //! thread has a socket, a ring, files and an index thread of its own, and shares nothing with the others but the request to
 //! stop and the budget of `--count`. Nothing here answers queries, and no other crate links this one: the daemon and the
 //! demo run the program.
@@ -23,6 +23,7 @@ mod ring;
 mod run;
 mod segment;
 mod sys;
+mod watchdog;
 
 pub use error::CaptureError;
 pub use flags::{Flags, IndexFormat, IoChoice, Seccomp, Switch};

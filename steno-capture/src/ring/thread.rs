@@ -23,6 +23,7 @@ use crate::{
     io::{BlockSink, SyncSink, UringSink},
     segment::{Means, OpenSegment, Place, Sealer, SegmentWriter, WriterOptions},
     sys::{AlignedBuffer, BlockMemory, RingBlock, RingMemory},
+    watchdog::Work,
 };
 
 /// How long a wait for packets lasts at most: then it is looked whether a file is due, or the interface is gone.
@@ -104,6 +105,7 @@ impl PacketThread {
     /// # Errors
     /// [`CaptureError::InterfaceGone`]; what came before is published nevertheless.
     pub(crate) fn run(mut self) -> Result<(), CaptureError> {
+        self.counters.pulse.turn_to(Work::Capture);
         let result = self.capture();
         self.stop.ask();
         self.drain();
@@ -122,8 +124,10 @@ impl PacketThread {
             // A block whose write is under way would have every poll of the socket return at once (`packet_poll` looks at
             // the block before the one being filled): so it is waited for the write, which is soon, and looked again.
             if self.writer.in_flight() > 0 {
+                // That a write has ended is what shows that it gets on.
                 self.writer.settle(Some(WRITE_WAIT_MAX));
             } else {
+                self.counters.pulse.beat();
                 self.wait()?;
             }
         }
@@ -251,6 +255,7 @@ impl PacketThread {
                 None => self.writer.settle(Some(WRITE_WAIT_MAX)),
             }
             if self.writer.in_flight() == 0 {
+                self.counters.pulse.beat();
                 std::thread::sleep(Duration::from_millis(2));
             }
         }

@@ -37,6 +37,8 @@ pub(super) struct Started {
     pub(super) control: Control,
     /// Time between two lines of statistics.
     pub(super) stats_every: Option<Duration>,
+    /// How long a thread may stand still.
+    pub(super) patience: Option<Duration>,
 }
 
 /// Makes everything ready.
@@ -81,6 +83,7 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
         signals,
         control,
         stats_every: (flags.stats_sec > 0).then(|| Duration::from_secs(flags.stats_sec)),
+        patience: flags.watchdog_patience(),
     })
 }
 
@@ -107,9 +110,6 @@ fn tell_what_is_not_in_force(flags: &Flags) {
             warning!("--seccomp is not in force in this version: no call is forbidden")
         }
         None => debug!("no system call is forbidden in this version (--seccomp)"),
-    }
-    if !flags.no_watchdogs {
-        debug!("no watchdog runs: a quiet link is no fault");
     }
 }
 

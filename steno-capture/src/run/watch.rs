@@ -1,8 +1,11 @@
 //! While packets are captured: reads what the kernel drops as each second begins, tells the daemon what was counted, logs
-//! statistics, waits for the end.
+//! statistics, looks whether a thread is stuck, waits for the end.
 
 use std::{
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -12,9 +15,10 @@ use steno_core::{Clock, SystemClock};
 use super::start::Started;
 use crate::{
     CaptureError,
-    console::{debug, info, warning},
+    console::{self, debug, info, warning},
     counters::{Counter, Counters},
-    ring::{PacketThread, ThreadPlan, statistics_line},
+    ring::{PacketThread, Stop, ThreadPlan, statistics_line},
+    watchdog::{Pulse, Stuck, Watchdog, Work},
 };
 
 /// Runs the packet threads until the last one has ended.
@@ -22,7 +26,7 @@ use crate::{
 /// # Errors
 /// What ended a thread, and files that could not be published.
 pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
-    let Started { threads, counters, drops, stop, signals, control, stats_every } = started;
+    let Started { threads, counters, drops, stop, signals, control, stats_every, patience } = started;
     let begun = Instant::now();
     let (alive, all_ended) = mpsc::channel::<()>();
     let spawned: Vec<_> = threads
@@ -39,11 +43,15 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
         control.ready(spawned.len());
     }
     let tell_counters = || (0..).zip(&counters).for_each(|(number, counters)| control.counters(number, counters));
+    let mut watchdog = patience.map(|patience| Watchdog::new(patience, pulses(&counters)));
     let mut said = Instant::now();
     // Every thread holds the other end until it ends.
     while all_ended.recv_timeout(until_next_second()) == Err(RecvTimeoutError::Timeout) {
         drops.iter().for_each(|meter| meter.read());
         tell_counters();
+        if let Some(stuck) = watchdog.as_mut().and_then(Watchdog::look) {
+            end_at_once(&stuck);
+        }
         if stats_every.is_some_and(|every| said.elapsed() >= every) {
             said = Instant::now();
             for (number, counters) in (0..).zip(&counters) {
@@ -62,14 +70,31 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
     })
 }
 
+/// What each thread shows of itself.
+fn pulses(counters: &[Arc<Counters>]) -> impl Iterator<Item = (String, Arc<Pulse>)> {
+    counters.iter().enumerate().flat_map(|(i, c)| {
+        [(format!("packet{i}"), Arc::clone(&c.pulse)), (format!("index{i}"), Arc::clone(&c.index_pulse))]
+    })
+}
+
+/// As 1.0.1: by SIGABRT, so that whoever runs the capture sees a crash and starts it anew. There is no better end: a thread
+/// that does not come back from a call can't be asked to finish its file.
+fn end_at_once(Stuck { thread, work, seconds }: &Stuck) -> ! {
+    console::last_words(format_args!(
+        "watchdog: thread {thread} has not got on for {seconds} s, {work}; ending, so that the capture can be started \
+         anew (--no_watchdogs would let it wait)"
+    ));
+    std::process::abort()
+}
+
 type PacketThreadHandle = JoinHandle<Result<(), CaptureError>>;
 
 fn spawn(plan: ThreadPlan, name: &str, alive: mpsc::Sender<()>) -> Result<PacketThreadHandle, CaptureError> {
-    let stop = std::sync::Arc::clone(&plan.stop);
+    let (stop, counters) = (Arc::clone(&plan.stop), Arc::clone(&plan.counters));
     let run = move || {
         // Dropped when the thread ends, in whatever way.
         let _alive = alive;
-        let _stop = StopAtEnd(stop);
+        let _stop = StopAtEnd { stop, counters };
         PacketThread::new(plan).run()
     };
     let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
@@ -77,11 +102,15 @@ fn spawn(plan: ThreadPlan, name: &str, alive: mpsc::Sender<()>) -> Result<Packet
 }
 
 /// A thread that ends, also by a panic, ends the capture.
-struct StopAtEnd(std::sync::Arc<crate::ring::Stop>);
+struct StopAtEnd {
+    stop: Arc<Stop>,
+    counters: Arc<Counters>,
+}
 
 impl Drop for StopAtEnd {
     fn drop(&mut self) {
-        self.0.ask();
+        self.counters.pulse.turn_to(Work::Rest);
+        self.stop.ask();
     }
 }
 
@@ -95,7 +124,7 @@ fn join(threads: Vec<Result<(String, PacketThreadHandle), CaptureError>>) -> Res
     result
 }
 
-fn report(counters: &[std::sync::Arc<Counters>]) {
+fn report(counters: &[Arc<Counters>]) {
     let (packets, dropped) = (sum(counters, |c| &c.packets), sum(counters, |c| &c.drops));
     let (segments, lost) = (sum(counters, |c| &c.segments), sum(counters, |c| &c.lost_packets));
     info!("captured {packets} packets into {segments} files; the kernel dropped {dropped}");
@@ -104,7 +133,7 @@ fn report(counters: &[std::sync::Arc<Counters>]) {
     }
 }
 
-fn sum(counters: &[std::sync::Arc<Counters>], of: fn(&Counters) -> &Counter) -> u64 {
+fn sum(counters: &[Arc<Counters>], of: fn(&Counters) -> &Counter) -> u64 {
     counters.iter().map(|c| of(c).get()).sum()
 }
 

@@ -10,7 +10,10 @@ use std::{
 
 use steno_index::{Facts, IndexError, Log, Sealer, Summary, index_packet_file, segment::SegmentPaths};
 
-use crate::io::PacketFile;
+use crate::{
+    io::PacketFile,
+    watchdog::{Pulse, Watched, Work},
+};
 
 /// Buffer of an index file that is being written.
 const BUFFER_BYTES: usize = 1 << 18;
@@ -46,8 +49,15 @@ impl SealJob {
     }
 
     /// Gives the packet file its length, writes the index beside it unless there is to be none, and publishes what is
-    /// there. May be tried again.
-    pub(crate) fn run(&self, sealer: Option<&mut Sealer>) -> Result<Option<Summary>, SealError> {
+    /// there. May be tried again. `pulse` shows each call that could get stuck.
+    pub(crate) fn run(&self, sealer: Option<&mut Sealer>, pulse: &Pulse) -> Result<Option<Summary>, SealError> {
+        pulse.turn_to(Work::Sync);
+        let result = self.seal(sealer, pulse);
+        pulse.turn_to(Work::Rest);
+        result
+    }
+
+    fn seal(&self, sealer: Option<&mut Sealer>, pulse: &Pulse) -> Result<Option<Summary>, SealError> {
         let packets = self.paths.hidden_packet_file();
         let at = |path: &Path| path.display().to_string();
         let file_error = |source| SealError::File { path: at(&packets), source };
@@ -59,28 +69,31 @@ impl SealJob {
         let path = self.paths.hidden_index_file();
         let index_error = |source| SealError::Index { path: at(&path), source };
         let write = |source| SealError::File { path: at(&path), source };
-        let mut out = create(&path).map_err(write)?;
+        let mut out = create(&path, pulse).map_err(write)?;
+        pulse.turn_to(Work::Rest);
         let summary = match &self.log {
             Some(log) => sealer.seal(log, &self.facts, &mut out).map_err(index_error)?,
             None => {
-                let mut packets = BufReader::new(File::open(&packets).map_err(file_error)?).take(self.file_bytes());
+                let packets = File::open(&packets).map_err(file_error)?;
+                let mut packets = BufReader::new(Watched::new(packets, pulse)).take(self.file_bytes());
                 index_packet_file(&mut packets, &self.facts, &mut out).map_err(index_error)?.summary
             }
         };
         out.flush().map_err(write)?;
         drop(out);
+        pulse.turn_to(Work::Sync);
         self.paths.publish().map_err(SealError::Publish)?;
         Ok(Some(summary))
     }
 }
 
 /// A new index file; one that an earlier attempt left is replaced.
-fn create(path: &Path) -> io::Result<BufWriter<File>> {
+fn create<'a>(path: &Path, pulse: &'a Pulse) -> io::Result<BufWriter<Watched<'a, File>>> {
     if let Err(e) = fs::remove_file(path)
         && e.kind() != io::ErrorKind::NotFound
     {
         return Err(e);
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    Ok(BufWriter::with_capacity(BUFFER_BYTES, file))
+    Ok(BufWriter::with_capacity(BUFFER_BYTES, Watched::new(file, pulse)))
 }

@@ -158,7 +158,7 @@ impl IndexThread {
     }
 
     fn publish(&mut self, mut job: SealJob) {
-        match job.run(self.sealer.as_mut()) {
+        match job.run(self.sealer.as_mut(), &self.sealing.counters.index_pulse) {
             Ok(summary) => {
                 self.sealing.counters.segments.add(1);
                 if summary.is_some() {

@@ -23,6 +23,7 @@ use crate::{
     counters::Counters,
     io::{BlockSink, BlockWrite, Ended, SyncSink},
     sys::{AlignedBuffer, BlockMemory},
+    watchdog::Pulse,
 };
 
 const BLOCK: u32 = 1 << 16;
@@ -434,7 +435,7 @@ fn an_index_without_its_log_is_read_back_from_the_packets() {
     assert_eq!(copied, 2 * u64::from(BLOCK));
     let facts = bench.index(id).facts().unwrap().clone();
     let job = SealJob { paths: again.paths, file: again.file, blocks: 2, log: None, facts };
-    let summary = job.run(Some(&mut steno_index::Sealer::new())).unwrap().unwrap();
+    let summary = job.run(Some(&mut steno_index::Sealer::new()), &Pulse::default()).unwrap().unwrap();
     assert_eq!(summary.packets, 4);
     assert_eq!(fs::read(job.paths.index_file()).unwrap(), with_log);
 }

@@ -17,6 +17,7 @@ use crate::{
     error::words,
     io::{BlockSink, BlockWrite, Ended, Ticket},
     sys::BlockMemory,
+    watchdog::Work,
 };
 
 /// How long a single wait for a write lasts before it is looked around again.
@@ -160,6 +161,8 @@ impl SegmentWriter {
             }
         }
         self.end_failure();
+        // From here on it only waits for the index thread.
+        self.counters.pulse.turn_to(Work::Rest);
         self.sealer.finish();
     }
 
@@ -259,6 +262,7 @@ impl SegmentWriter {
                 _ => self.closing.iter_mut().find(|(number, _)| *number == ticket.segment).map(|(_, s)| s),
             };
             let Some(segment) = segment else { continue };
+            self.counters.pulse.beat();
             match result {
                 Ok(()) => {
                     segment.written(ticket.block, memory);

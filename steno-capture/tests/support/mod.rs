@@ -156,7 +156,7 @@ impl Stenotype {
     pub(crate) fn wait_for(&self, text: &str) {
         let begun = Instant::now();
         while !self.log().contains(text) {
-            assert!(begun.elapsed() < Duration::from_secs(20), "{text:?} is not in the log: {}", self.log());
+            assert!(begun.elapsed() < Duration::from_secs(40), "{text:?} is not in the log: {}", self.log());
             thread::sleep(Duration::from_millis(10));
         }
     }
