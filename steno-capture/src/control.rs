@@ -53,6 +53,11 @@ impl Control {
         })
     }
 
+    /// Whether there is no daemon to talk to.
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     fn of_number(text: &OsStr) -> Result<Self, String> {
         let number = text.to_str().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
         let number = number.and_then(|number| number.parse().ok());

@@ -3,11 +3,11 @@
 //! Also what help texts and the man page are made from. A value that can't be right is refused here, with exit status 2;
 //! whether it works on this machine shows when the capture starts.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum, error::ErrorKind, value_parser};
 
-use crate::{segment::Rotation, sys::RingShape};
+use crate::{segment::Rotation, sys::RingShape, usage};
 
 /// Block timer unless `--blockage_sec` is given: blocks are written as far as they are filled, so that a short timer
 /// costs no disk.
@@ -117,6 +117,8 @@ pub struct Flags {
     pub no_index: bool,
     /// Nice level of the threads that write indexes
     #[arg(long, value_name = "NUM", default_value_t = 0, allow_negative_numbers = true, value_parser = value_parser!(i32).range(-20..=19))]
+    // What 1.0.1 takes for it, and --index_format would make ambiguous.
+    #[arg(aliases = ["in", "ind", "inde", "index", "index_"])]
     pub index_nicelevel: i32,
     /// Capture only what this accepts: a filter of pcap-filter(7), compiled by tcpdump, or a compiled program in
     /// hexadecimal, 16 digits an instruction
@@ -168,6 +170,9 @@ pub struct Flags {
     /// Print help
     #[arg(long, short = 'h', short_alias = '?', action = ArgAction::Help)]
     help: Option<bool>,
+    /// What is no flag. 1.0.1 leaves it aside without a word, so that configurations have it
+    #[arg(hide = true, allow_hyphen_values = false)]
+    pub strays: Vec<OsString>,
 }
 
 /// Writes under way at most unless `--aiops` is given.
@@ -176,11 +181,20 @@ const AIOPS_DEFAULT: u32 = 128;
 const WATCHDOG_SEC_LEAST: u64 = 30;
 
 impl Flags {
-    /// Checks what no flag can check for itself.
+    /// Reads a command line, the name of the program first.
     ///
     /// # Errors
-    /// A usage error: [`clap::Error::exit`] prints it and ends the process with status 2.
-    pub fn check(&self) -> Result<(), clap::Error> {
+    /// A usage error, which names what may have been meant: [`clap::Error::exit`] prints it and ends the process with
+    /// status 2. `--help` and the like are such an error, too, of status 0.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let args: Vec<OsString> = args.into_iter().collect();
+        let flags = Self::try_parse_from(&args).map_err(|e| usage::name_what_was_meant(e, &args))?;
+        flags.check()?;
+        Ok(flags)
+    }
+
+    /// Checks what no flag can check for itself.
+    fn check(&self) -> Result<(), clap::Error> {
         let bad = |text: String| Err(Self::command().error(ErrorKind::ValueValidation, text));
         if self.aiops.is_some_and(|aiops| aiops > self.blocks) {
             return bad(format!(
@@ -196,6 +210,11 @@ impl Flags {
             ));
         }
         Ok(())
+    }
+
+    /// Text that was given, and is not empty: 1.0.1 takes an empty one for none.
+    pub(crate) fn given(text: Option<&String>) -> Option<&str> {
+        text.map(String::as_str).filter(|text| !text.is_empty())
     }
 
     /// The shape of each ring.
@@ -255,8 +274,7 @@ mod tests {
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Flags, clap::Error> {
-        let flags = Flags::try_parse_from([&["stenotype"], args].concat())?;
-        flags.check().map(|()| flags)
+        Flags::read(["stenotype"].iter().chain(args).map(OsString::from))
     }
 
     #[test]
@@ -318,6 +336,68 @@ mod tests {
         assert_eq!(flags.dir.unwrap().to_str(), Some("/b"));
     }
 
+    /// The long options of 1.0.1, as its `--help` lists them, and whether each takes a value.
+    const OF_1_0_1: [(&str, bool); 26] = [
+        ("aiops", true),
+        ("blockage_sec", true),
+        ("blocks", true),
+        ("blocksize_kb", true),
+        ("count", true),
+        ("dir", true),
+        ("fanout_id", true),
+        ("fanout_type", true),
+        ("fileage_sec", true),
+        ("filesize_mb", true),
+        ("filter", true),
+        ("gid", true),
+        ("iface", true),
+        ("index_nicelevel", true),
+        ("no_index", false),
+        ("no_promisc", false),
+        ("no_watchdogs", false),
+        ("preallocate_file_mb", true),
+        ("seccomp", true),
+        ("stats_blocks", true),
+        ("stats_sec", true),
+        ("testimony", true),
+        ("threads", true),
+        ("uid", true),
+        ("help", false),
+        ("usage", false),
+    ];
+
+    #[test]
+    fn each_beginning_that_1_0_1_takes_means_the_same_here() {
+        let said = |name: &str, takes_value: bool, value: &str| {
+            let flag = if takes_value { format!("--{name}={value}") } else { format!("--{name}") };
+            parse(&["--dir=/d", &flag]).map(|flags| format!("{flags:?}")).map_err(|e| (e.kind(), e.to_string()))
+        };
+        for (name, takes_value) in OF_1_0_1 {
+            let value = if name == "seccomp" { "trace" } else { "16" };
+            for len in 1..name.len() {
+                let beginning = &name[..len];
+                let all = OF_1_0_1.iter().filter(|(other, _)| other.starts_with(beginning));
+                let is_whole = OF_1_0_1.iter().any(|(other, _)| *other == beginning);
+                if all.count() > 1 || is_whole {
+                    continue;
+                }
+                let (short, long) = (said(beginning, takes_value, value), said(name, takes_value, value));
+                assert_eq!(short, long, "--{beginning}");
+                assert_ne!(short, said("threads", true, "1"), "--{beginning} says nothing");
+            }
+        }
+        assert_eq!(parse(&["--dir=/d", "-vvq"]).unwrap().verbosity(), 1);
+        assert_eq!(parse(&["--dir=/d", "--fileage=3", "--no_w", "--threads", "2"]).unwrap().fileage_sec, 3);
+    }
+
+    #[test]
+    fn what_is_no_flag_is_left_aside_as_by_1_0_1() {
+        let flags = parse(&["", "--dir=/d", "stray", "--threads=2", "--", "--blocks=4"]).unwrap();
+        assert_eq!(flags.strays, ["", "stray", "--blocks=4"]);
+        assert_eq!((flags.threads, flags.blocks), (2, 2048));
+        assert_eq!(Flags::given(parse(&["--dir=/d", "--filter="]).unwrap().filter.as_ref()), None);
+    }
+
     #[test]
     fn fewer_blocks_than_writes_by_default_are_no_mistake() {
         assert_eq!(parse(&["--dir=/d", "--blocks=64"]).unwrap().in_flight_max(), 64);
@@ -339,7 +419,6 @@ mod tests {
             (vec!["--dir=/d", "--blocks=16", "--aiops=17"], "more than --blocks=16"),
             (vec!["--dir=/d", "--filesize_mb=1", "--blocksize_kb=2048"], "no room"),
             (vec!["--threads=1"], "--dir"),
-            (vec!["--dir=/d", "stray"], "stray"),
         ] {
             let error = parse(&args).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{args:?}");

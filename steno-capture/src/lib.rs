@@ -23,6 +23,7 @@ mod ring;
 mod run;
 mod segment;
 mod sys;
+mod usage;
 mod watchdog;
 
 pub use error::CaptureError;

@@ -2,17 +2,16 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use steno_capture::Flags;
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let flags = match Flags::read(std::env::args_os()) {
+        Ok(flags) => flags,
+        Err(e) => e.exit(),
+    };
     if flags.usage {
         println!("{}", steno_capture::command().render_usage());
         return ExitCode::SUCCESS;
-    }
-    if let Err(e) = flags.check() {
-        e.exit();
     }
     match steno_capture::run(&flags) {
         Ok(()) => ExitCode::SUCCESS,

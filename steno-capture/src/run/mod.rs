@@ -9,7 +9,13 @@ mod signals;
 mod start;
 mod watch;
 
-use crate::{CaptureError, Flags, console, control::Control};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::{
+    CaptureError, Flags,
+    console::{self, debug},
+    control::Control,
+};
 
 /// Runs a capture with these flags until a signal ends it, or `--count` packets have come.
 ///
@@ -20,10 +26,22 @@ pub fn run(flags: &Flags) -> Result<(), CaptureError> {
     console::start(flags.verbosity());
     // Before anything is opened here.
     let control = Control::of_environment();
+    if control.is_none() {
+        end_with_parent();
+    }
     control.starting();
     let result = start::start(flags, control).and_then(watch::watch);
     console::flush();
     result
+}
+
+/// Ends as by SIGTERM when whoever started it ends, as 1.0.1 does: its daemon leaves its capture behind, and starts another
+/// one the next time. Becoming another user undoes this (prctl(2), PR_SET_PDEATHSIG), there as here. Our own daemon takes
+/// a capture over instead.
+fn end_with_parent() {
+    if let Err(e) = set_parent_process_death_signal(Some(Signal::TERM)) {
+        debug!("the end of the parent is not told: {e}");
+    }
 }
 
 /// Says on standard error why a capture failed. Unlike `eprintln!` it bears that nobody reads there any more.

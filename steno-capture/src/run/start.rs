@@ -50,8 +50,8 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
     tell_what_is_not_in_force(flags);
     let signals = SignalHandlers::install()?;
     let stop = Arc::new(Stop::new().map_err(|source| CaptureError::System { what: "get a descriptor", source })?);
-    let filter = flags.filter.as_deref().map(|text| Filter::read(text, &flags.iface)).transpose()?;
-    let target = account::find(flags.uid.as_deref(), flags.gid.as_deref())?;
+    let filter = Flags::given(flags.filter.as_ref()).map(|text| Filter::read(text, &flags.iface)).transpose()?;
+    let target = account::find(Flags::given(flags.uid.as_ref()), Flags::given(flags.gid.as_ref()))?;
     let mut taps = open_taps(&TapPlan {
         interface: &flags.iface,
         threads: flags.threads,
@@ -89,7 +89,7 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
 
 /// What is understood, and not to be had.
 fn refuse(flags: &Flags) -> Result<(), CaptureError> {
-    if flags.testimony.is_some() {
+    if Flags::given(flags.testimony.as_ref()).is_some() {
         let (what, instead) = ("--testimony is not supported:", "capture from an interface with --iface");
         return Err(CaptureError::NotSupported { what, instead });
     }
@@ -104,6 +104,9 @@ fn refuse(flags: &Flags) -> Result<(), CaptureError> {
 }
 
 fn tell_what_is_not_in_force(flags: &Flags) {
+    for stray in &flags.strays {
+        warning!("{stray:?} is no flag, and is left aside");
+    }
     match flags.seccomp {
         Some(Seccomp::None) => {}
         Some(Seccomp::Trace | Seccomp::Kill) => {
