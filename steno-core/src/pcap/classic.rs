@@ -1,6 +1,6 @@
 //! The pcap format (draft-ietf-opsawg-pcap), with microseconds or nanoseconds, little-endian.
 
-use super::{LINKTYPE_ETHERNET, Record, SNAPLEN};
+use super::{LINKTYPE_ETHERNET, Record};
 
 /// Bytes of the file header.
 pub const FILE_HEADER_BYTES: u32 = 24;
@@ -12,11 +12,11 @@ const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
 /// Version 2.4, as two 16-bit words.
 const VERSION: u32 = 4 << 16 | 2;
 
-/// Appends the file header.
-pub(super) fn start(out: &mut Vec<u8>, nanoseconds: bool) {
+/// Appends the file header, which announces packets of `snaplen` bytes at the most.
+pub(super) fn start(out: &mut Vec<u8>, nanoseconds: bool, snaplen: u32) {
     let magic = if nanoseconds { MAGIC_NANOSECONDS } else { MAGIC_MICROSECONDS };
     // Time zone and accuracy are always zero.
-    for word in [magic, VERSION, 0, 0, SNAPLEN, u32::from(LINKTYPE_ETHERNET)] {
+    for word in [magic, VERSION, 0, 0, snaplen, u32::from(LINKTYPE_ETHERNET)] {
         out.extend_from_slice(&word.to_le_bytes());
     }
 }

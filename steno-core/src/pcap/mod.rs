@@ -14,3 +14,5 @@ pub use writer::{CaptureMeta, CaptureWriter, Format, InterfaceDrops, InterfaceMe
 pub const LINKTYPE_ETHERNET: u16 = 1;
 /// The snapshot length that files announce: tcpdump's default, which no Ethernet frame exceeds.
 pub const SNAPLEN: u32 = 262_144;
+/// The snapshot length that stenographer 1.0.1 announces. libpcap cuts the packets of a file to what it announces.
+pub const LEGACY_SNAPLEN: u32 = 65_536;

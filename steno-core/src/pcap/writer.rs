@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{FILE_HEADER_BYTES, LINKTYPE_ETHERNET, RECORD_HEADER_BYTES, SNAPLEN, classic, ng};
+use super::{FILE_HEADER_BYTES, LEGACY_SNAPLEN, LINKTYPE_ETHERNET, RECORD_HEADER_BYTES, SNAPLEN, classic, ng};
 use crate::{TimestampNs, packet::Frame};
 
 /// A capture-file format.
@@ -15,16 +15,18 @@ pub enum Format {
     PcapNs,
     /// pcapng, with interfaces, nanoseconds and drop counts.
     PcapNg,
+    /// [`Self::Pcap`] with the file header of stenographer 1.0.1, for its clients. Nobody asks for it by name.
+    PcapLegacy,
 }
 
 impl Format {
-    /// Every format, in the order that help texts list them.
+    /// Every format that can be asked for by name, in the order that help texts list them.
     pub const ALL: [Self; 3] = [Self::Pcap, Self::PcapNs, Self::PcapNg];
 
     /// The name on command lines and in requests.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Pcap => "pcap",
+            Self::Pcap | Self::PcapLegacy => "pcap",
             Self::PcapNs => "pcap-ns",
             Self::PcapNg => "pcapng",
         }
@@ -130,8 +132,9 @@ impl CaptureWriter {
     /// Appends what comes before the first packet. On its own it is a whole file without packets.
     pub fn start(&self, out: &mut Vec<u8>) {
         match self.format {
-            Format::Pcap => classic::start(out, false),
-            Format::PcapNs => classic::start(out, true),
+            Format::Pcap => classic::start(out, false, SNAPLEN),
+            Format::PcapNs => classic::start(out, true, SNAPLEN),
+            Format::PcapLegacy => classic::start(out, false, LEGACY_SNAPLEN),
             Format::PcapNg => ng::start(out, &self.meta),
         }
     }
@@ -140,7 +143,7 @@ impl CaptureWriter {
     #[inline]
     pub fn packet(&self, out: &mut Vec<u8>, record: &Record<'_>) {
         match self.format {
-            Format::Pcap => classic::packet(out, record, false),
+            Format::Pcap | Format::PcapLegacy => classic::packet(out, record, false),
             Format::PcapNs => classic::packet(out, record, true),
             Format::PcapNg => ng::packet(out, record),
         }
@@ -158,7 +161,7 @@ impl CaptureWriter {
     /// Bytes that a packet of `captured` bytes takes in the file.
     pub fn record_bytes(&self, captured: usize) -> usize {
         match self.format {
-            Format::Pcap | Format::PcapNs => RECORD_HEADER_BYTES as usize + captured,
+            Format::Pcap | Format::PcapNs | Format::PcapLegacy => RECORD_HEADER_BYTES as usize + captured,
             Format::PcapNg => ng::record_bytes(captured),
         }
     }
@@ -166,7 +169,7 @@ impl CaptureWriter {
     /// Bytes before the first packet.
     pub fn start_bytes(&self) -> usize {
         match self.format {
-            Format::Pcap | Format::PcapNs => FILE_HEADER_BYTES as usize,
+            Format::Pcap | Format::PcapNs | Format::PcapLegacy => FILE_HEADER_BYTES as usize,
             Format::PcapNg => {
                 let mut out = Vec::new();
                 ng::start(&mut out, &self.meta);
@@ -200,9 +203,11 @@ mod tests {
     #[test]
     fn pcap_is_byte_for_byte_what_the_draft_says() {
         let bytes = *b"ddddddssssss\x08\x00";
-        for (format, magic, fraction) in [
-            (Format::Pcap, [0xd4, 0xc3, 0xb2, 0xa1], 123_456u32),
-            (Format::PcapNs, [0x4d, 0x3c, 0xb2, 0xa1], 123_456_789),
+        for (format, magic, fraction, snaplen) in [
+            (Format::Pcap, [0xd4, 0xc3, 0xb2, 0xa1], 123_456u32, [0, 0, 4, 0]),
+            (Format::PcapNs, [0x4d, 0x3c, 0xb2, 0xa1], 123_456_789, [0, 0, 4, 0]),
+            // As 1.0.1 answered on the wire.
+            (Format::PcapLegacy, [0xd4, 0xc3, 0xb2, 0xa1], 123_456, [0, 0, 1, 0]),
         ] {
             let writer = CaptureWriter::new(format, meta());
             let mut out = Vec::new();
@@ -210,7 +215,9 @@ mod tests {
             writer.packet(&mut out, &record(&bytes));
             writer.finish(&mut out, &[]);
             let mut expected = magic.to_vec();
-            expected.extend_from_slice(&[2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0]);
+            expected.extend_from_slice(&[2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            expected.extend_from_slice(&snaplen);
+            expected.extend_from_slice(&[1, 0, 0, 0]);
             expected.extend_from_slice(&[0x00, 0xf1, 0x53, 0x65]);
             expected.extend_from_slice(&fraction.to_le_bytes());
             expected.extend_from_slice(&[18, 0, 0, 0, 0xdc, 5, 0, 0]);

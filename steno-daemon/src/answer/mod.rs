@@ -8,7 +8,8 @@
 //!
 //! - [`Answers`] admits queries within [`Bounds`], runs each on a thread of its own below `limits`' gate, and hands out what
 //!   it finds. It knows nothing of gRPC's messages, so that other transports can be served by it.
-//! - [`SensorService`] is `steno.v1.Sensor`, [`LegacyService`] is `steno.Stenographer` of 1.0.1; [`services`] makes both.
+//! - [`SensorService`] is `steno.v1.Sensor`, [`LegacyService`] is `steno.Stenographer` of 1.0.1; [`services`] makes both. `http` is
+//!   what is served without gRPC.
 //! - `convert` turns what steno-query says into messages, `status` and `segments` say how the sensor fares and what it holds.
 //!
 //! Nothing here listens: connections, TLS and certificates are the business of who adds the services to a router.
@@ -16,6 +17,7 @@
 mod answers;
 mod convert;
 mod diagnostic;
+mod http;
 mod legacy;
 mod limits;
 mod part;
@@ -29,6 +31,7 @@ mod tests;
 mod worker;
 
 pub use answers::{Answers, Ask, Failed};
+pub(crate) use http::routes as http_routes;
 pub use legacy::{LegacyLimits, LegacyService};
 pub use limits::{Bounds, Refused};
 pub use part::{Ending, Part, Parts};

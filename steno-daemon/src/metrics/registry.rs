@@ -16,7 +16,7 @@ use prometheus_client::{
 };
 
 use super::{
-    Method, QueryMeter,
+    Method, Outcome, QueryMeter,
     labels::{
         OfBuild, OfCaptureThread, OfCause, OfCertificate, OfInterface, OfKind, OfMethod, OfOutcome, OfReason, OfThread,
     },
@@ -119,6 +119,13 @@ impl Metrics {
     /// Measures a request that begins now.
     pub fn query(&self, method: Method) -> QueryMeter {
         QueryMeter::begin(self.clone(), method)
+    }
+
+    /// How many requests of `method` have ended, in whatever way, and the bytes that they were answered with.
+    pub fn ended(&self, method: Method) -> (u64, u64) {
+        let outcome = |outcome| self.families().queries.get_or_create(&OfOutcome { method, outcome }).get();
+        let bytes = self.families().query_bytes.get_or_create(&OfMethod { method }).get();
+        (Outcome::ALL.into_iter().map(outcome).sum(), bytes)
     }
 
     /// A client's connection was accepted, TLS and all; it counts until what is returned is dropped.

@@ -14,12 +14,17 @@ use tonic::{Code, service::Routes};
 
 use super::{Health, ServeError, tuning::MESSAGE_BYTES};
 use crate::{
-    answer::{LegacyService, Services},
+    answer::{Answers, LegacyService, Services, http_routes},
     metrics::{self, Metrics},
 };
 
 /// The port that serves everything.
-pub(super) fn everything(services: Services, health: &Health, metrics: Metrics) -> Result<Router, ServeError> {
+pub(super) fn everything(
+    answers: &Answers,
+    services: Services,
+    health: &Health,
+    metrics: Metrics,
+) -> Result<Router, ServeError> {
     let reflection = || {
         // Each version would describe itself alone.
         tonic_reflection::server::Builder::configure()
@@ -37,7 +42,7 @@ pub(super) fn everything(services: Services, health: &Health, metrics: Metrics) 
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     let http = Router::new().route("/metrics", get(show_metrics)).with_state(metrics);
-    Ok(finish(grpc.into_axum_router().merge(http)))
+    Ok(finish(grpc.into_axum_router().merge(http).merge(http_routes(answers.clone()))))
 }
 
 /// `Rpc.ServerPort`, which serves what it did in stenographer 1.0.1.

@@ -104,7 +104,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self { main, rpc, certificates, answers, host, legacy, health, metrics, tuning } = self;
         let (stopping, connections) = (Stopping::default(), TaskTracker::new());
-        let everything = router::everything(services(&answers, host, legacy), &health, metrics.clone())?;
+        let everything = router::everything(&answers, services(&answers, host, legacy), &health, metrics.clone())?;
         let port = Port { tls: certificates.main(), router: everything, tuning, stopping, metrics, connections };
         let mut listening = JoinSet::new();
         if let (Some(tls), Some(rpc)) = (certificates.rpc(), rpc) {

@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod api;
+mod cut_off;
 mod end;
+mod http_client;
 mod ports;
+mod query;
 mod refused;
 mod stalled;
 mod support;

@@ -64,6 +64,7 @@ pub(crate) struct Wanted {
     pub(crate) packets: bool,
     /// So many segments more, of [`PACKETS`] packets with [`BULK_PAYLOAD`] each.
     pub(crate) bulk: u32,
+    pub(crate) limits: Limits,
 }
 
 /// Packets of a segment that a test has made.
@@ -76,7 +77,7 @@ pub(crate) async fn start(wanted: Wanted) -> Running {
     let root = tempfile::tempdir().unwrap();
     let certs = CertDir::new(root.path().join("certs"));
     let _made = certs.init(&["127.0.0.1"]).unwrap();
-    let mut config = config(root.path());
+    let mut config = Config { limits: wanted.limits, ..config(root.path()) };
     if wanted.rpc {
         let other = CertDir::new(root.path().join("rpc"));
         let _made = other.init(&["127.0.0.1"]).unwrap();

@@ -1,0 +1,91 @@
+//! The paths, and what a request to each comes to.
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::{
+    HeaderValue, Method as HttpMethod, Request, StatusCode, Uri,
+    header::{CONTENT_TYPE, TRAILER},
+};
+use steno_core::pcap::Format;
+use tokio_stream::StreamExt;
+
+use super::{
+    body::{PcapBody, end},
+    request::{Limits, Refusal, has_an_end, takes_trailers, text},
+    stats,
+};
+use crate::{
+    answer::{Answers, Ask, Failed, HangUp, Part},
+    metrics::Method,
+};
+
+/// What is answered over HTTP.
+pub(crate) fn routes(answers: Answers) -> Router {
+    Router::new()
+        .route("/query", post(query).fallback(wrong_method))
+        .route("/debug/stats", get(show_stats))
+        .with_state(answers)
+}
+
+async fn query(State(answers): State<Answers>, request: Request<Body>) -> Response {
+    match begin(&answers, request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// Asks what `request` asks for, and answers as soon as there is something to send, so that a query that fails before that
+/// has a status of its own.
+async fn begin(answers: &Answers, request: Request<Body>) -> Result<Response, Refusal> {
+    let (head, body) = request.into_parts();
+    let refused = |refusal| {
+        answers.refuse(Method::HttpQuery);
+        refusal
+    };
+    has_an_end(head.version).map_err(refused)?;
+    let Limits { max_bytes, max_packets } = Limits::of(&head.headers).map_err(refused)?;
+    let text = text(&head.headers, body).await.map_err(refused)?;
+    let parsed = answers.parse(Method::HttpQuery, &text);
+    let query = parsed.map_err(|errors| Refusal::new(StatusCode::BAD_REQUEST, errors.to_string()))?;
+    let hang_up = head.extensions.get::<HangUp>().cloned().unwrap_or_default();
+    let ask = Ask { format: Format::PcapLegacy, max_packets, max_bytes, hang_up, ..Ask::new(Method::HttpQuery, query) };
+    let mut parts = answers.packets(ask)?;
+    loop {
+        match parts.next().await {
+            Some(Part::Item(first)) => {
+                let takes_trailers = takes_trailers(head.version, &head.headers);
+                return Ok(pcap(PcapBody::new(first, parts, takes_trailers), takes_trailers));
+            }
+            Some(Part::Progress(_)) => {}
+            Some(Part::End(ending)) => {
+                let nothing = Failed::internal("the query gave not even an empty file");
+                return Err(end(*ending).err().unwrap_or(nothing).into());
+            }
+            None => return Err(Failed::internal("the query ended without a word").into()),
+        }
+    }
+}
+
+fn pcap(body: PcapBody, takes_trailers: bool) -> Response {
+    let mut response = Response::new(Body::new(body));
+    let headers = response.headers_mut();
+    let _ = headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    if takes_trailers {
+        let _ = headers.insert(TRAILER, HeaderValue::from_static("Steno-Receipt"));
+    }
+    response
+}
+
+async fn wrong_method(method: HttpMethod, uri: Uri) -> Refusal {
+    let path = uri.path();
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} takes POST with the query as the body, not {method}"))
+}
+
+async fn show_stats(State(answers): State<Answers>) -> Response {
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8")], stats::text(&answers)).into_response()
+}
