@@ -120,8 +120,9 @@ pub struct Flags {
     // What 1.0.1 takes for it, and --index_format would make ambiguous.
     #[arg(aliases = ["in", "ind", "inde", "index", "index_"])]
     pub index_nicelevel: i32,
-    /// Capture only what this accepts: a filter of pcap-filter(7), compiled by tcpdump, or a compiled program in
-    /// hexadecimal, 16 digits an instruction
+    /// Capture only what this accepts: a filter of pcap-filter(7), or a compiled program in hexadecimal, 16 digits an
+    /// instruction. What is beyond ip, ip6, arp, tcp, udp, sctp, icmp, icmp6, proto, host, net, port, portrange, less, greater,
+    /// src, dst, and, or, not is compiled by tcpdump
     #[arg(long, value_name = "FILTER")]
     pub filter: Option<String>,
     /// What a forbidden system call brings about; not in force in this version [default: kill]

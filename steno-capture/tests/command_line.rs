@@ -109,6 +109,27 @@ fn what_cannot_be_captured_is_said_in_a_sentence_and_leaves_nothing() {
 }
 
 #[test]
+fn a_plain_filter_needs_no_tcpdump_and_another_says_that_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |filter: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stenotype"));
+        let _ = command.env("PATH", "/nonexistent").args(["--iface=nosuch0", "--blocks=8", filter]);
+        let _ = command.arg(format!("--dir={}", dir.path().display()));
+        let output = output(command);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = said("--filter=host 10.0.0.1 and tcp port 80 or 443");
+    assert!(text.contains("nosuch0") || text.contains("CAP_NET_RAW"), "it goes on behind the filter: {text}");
+    let text = said("--filter=vlan 7 and tcp[13] & 2 != 0");
+    assert!(
+        text.contains("without tcpdump (`[` is not of the plain part") && text.contains("install tcpdump"),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
 fn without_privileges_it_says_which() {
     let root = rustix::process::geteuid().is_root();
     let setpriv = Command::new("setpriv").arg("--version").output().is_ok();

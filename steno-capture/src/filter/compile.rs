@@ -1,32 +1,49 @@
-//! Filters in words, compiled by tcpdump where it is installed.
+//! Filters in words: compiled here as far as they are plain, else by tcpdump where it is installed.
 
 use std::process::{Command, Stdio};
 
-use crate::{console::warning, control, sys::FilterInstruction};
+use super::{check, generate, words};
+use crate::{
+    console::{debug, warning},
+    control,
+    error::words as words_of,
+    sys::FilterInstruction,
+};
 
 /// Where system programs are, for a process whose PATH was not set by a person.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Compiles `text` for packets of `interface`.
-///
+pub(super) fn compile(text: &str, interface: &str) -> Result<Vec<FilterInstruction>, String> {
+    // One that is too long for the kernel may not be so once tcpdump has made it shorter.
+    let plain = words::parse(text).map(|expr| generate::generate(&expr));
+    match plain.and_then(|program| check(&program).map(|()| program)) {
+        Ok(program) => Ok(program),
+        Err(beyond) => {
+            debug!("--filter is left to tcpdump: {beyond}");
+            by_tcpdump(text, interface).map_err(|failed| failed.into_words(&beyond))
+        }
+    }
+}
+
 /// On a live interface tcpdump also looks at the tag that the kernel takes out of a frame; compiled without one, `vlan`
 /// only finds tags that are still in it.
-pub(super) fn compile(text: &str, interface: &str) -> Result<Vec<FilterInstruction>, String> {
+fn by_tcpdump(text: &str, interface: &str) -> Result<Vec<FilterInstruction>, Failed> {
     let live = tcpdump(&["-p", "-i", interface, "-y", "EN10MB", "-ddd", "--", text]);
     let output = match live {
         Err(Failed::Refused(_)) => {
-            let plain = tcpdump(&["-y", "EN10MB", "-ddd", "--", text]).map_err(Failed::into_words)?;
+            let plain = tcpdump(&["-y", "EN10MB", "-ddd", "--", text])?;
             if text.contains("vlan") {
                 warning!("--filter was compiled without {interface}: `vlan` does not find the outermost tag");
             }
             plain
         }
-        other => other.map_err(Failed::into_words)?,
+        other => other?,
     };
     let mut lines = output.lines();
-    let count: usize = lines.next().and_then(|l| l.trim().parse().ok()).ok_or("tcpdump printed no program")?;
+    let count: Option<usize> = lines.next().and_then(|line| line.trim().parse().ok());
     let program: Vec<_> = lines.map_while(instruction).collect();
-    if program.len() == count { Ok(program) } else { Err("tcpdump printed a cut program".to_owned()) }
+    if Some(program.len()) == count { Ok(program) } else { Err(Failed::Refused("it printed no program".to_owned())) }
 }
 
 enum Failed {
@@ -37,10 +54,13 @@ enum Failed {
 }
 
 impl Failed {
-    fn into_words(self) -> String {
-        let hint = "install tcpdump, or give the compiled program in hexadecimal, 16 digits an instruction";
+    fn into_words(self, beyond: &str) -> String {
         match self {
-            Self::Absent(e) => format!("words are compiled by tcpdump, which does not run ({e}): {hint}"),
+            Self::Absent(e) => format!(
+                "it is beyond the plain part of the language, which is compiled without tcpdump ({beyond}), and tcpdump does \
+                 not run ({}): install tcpdump, or give the compiled program in hexadecimal, 16 digits an instruction",
+                words_of(&e)
+            ),
             Self::Refused(why) => format!("tcpdump does not compile it: {why}"),
         }
     }
@@ -78,14 +98,13 @@ mod tests {
     use steno_core::testkit::need;
 
     use super::*;
-    use crate::filter::check;
 
     #[test]
     fn words_compile_to_programs_that_hold() {
         if !need(Command::new("tcpdump").arg("--version").output().is_ok(), "tcpdump") {
             return;
         }
-        let program = compile("tcp and port 80", "no-such-interface").unwrap();
+        let program = compile("vlan 7 and tcp[13] & 2 != 0", "no-such-interface").unwrap();
         assert_eq!(check(&program), Ok(()));
         assert!(program.len() > 5);
         let error = compile("tcp prot 80", "no-such-interface").unwrap_err();

@@ -1,10 +1,15 @@
 //! `--filter`: a classic BPF program that the kernel runs on each packet before it gets into the ring.
 //!
-//! [`Filter::read`] takes it as a program in hexadecimal, or as words that tcpdump compiles; [`check`] tells in words what
-//! the kernel would refuse with a bare EINVAL.
+//! [`Filter::read`] takes it as a program in hexadecimal, or in words: those of the plain part of pcap-filter(7) are read
+//! (`words`) and compiled (`generate`) here, all others by tcpdump. [`check`] tells in words what the kernel would refuse
+//! with a bare EINVAL.
 
 mod compile;
+mod generate;
 mod program;
+#[cfg(test)]
+mod tests;
+mod words;
 
 pub(crate) use program::check;
 

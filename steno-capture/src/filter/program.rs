@@ -12,7 +12,7 @@ const MEMORY_WORDS: u32 = 16;
 /// BPF_RET | BPF_K: accept as many bytes as `k` says.
 pub(super) const RETURN_CONSTANT: u16 = 0x06;
 const RETURN_ACCUMULATOR: u16 = 0x16;
-const JUMP_ALWAYS: u16 = 0x05;
+pub(super) const JUMP_ALWAYS: u16 = 0x05;
 const LOAD_MEMORY: u16 = 0x60;
 const LOAD_INDEX_MEMORY: u16 = 0x61;
 const STORE: u16 = 0x02;
