@@ -14,8 +14,9 @@ const MORE_FRAGMENTS: u8 = 0b001;
 const SCTP_HEADER_BYTES: usize = 12;
 
 /// An IPv4 packet; `None` where the fixed header is cut. The version field is not looked at: the type field has said it.
+/// `PAYLOAD_AS_PORTS`: a later fragment has the ports that its payload would be.
 #[inline]
-pub(super) fn ipv4(bytes: &[u8]) -> Option<Decoded> {
+pub(super) fn ipv4<const PAYLOAD_AS_PORTS: bool>(bytes: &[u8]) -> Option<Decoded> {
     let ip = Ipv4Packet::new(bytes)?;
     let network = Network::V4 { src: ip.get_source(), dst: ip.get_destination() };
     let mut decoded = Decoded::of(network);
@@ -30,7 +31,7 @@ pub(super) fn ipv4(bytes: &[u8]) -> Option<Decoded> {
         decoded.identification = u32::from(ip.get_identification());
         decoded.fragment = if later { Fragment::Later } else { Fragment::First };
     }
-    if !later {
+    if !later || PAYLOAD_AS_PORTS && protocol != SCTP {
         decoded.ports = ports(protocol, rest(bytes, header_bytes));
     }
     Some(decoded)
@@ -87,7 +88,7 @@ fn ports(protocol: u8, bytes: &[u8]) -> Option<(u16, u16)> {
 mod tests {
     use super::*;
     use crate::{
-        packet::{Frame, decode},
+        packet::{Frame, decode, decode_as_indexed},
         testkit::FrameBuilder,
     };
 
@@ -125,6 +126,28 @@ mod tests {
             let later = fragment(185, more);
             assert_eq!((later.fragment, later.ports, later.protocol), (Fragment::Later, None, Some(UDP)));
             assert_eq!(later.identification, 77);
+        }
+    }
+
+    #[test]
+    fn as_indexed_by_1_0_1_the_payload_of_a_later_ipv4_fragment_is_read_as_ports() {
+        let as_indexed = |frame: &FrameBuilder| decode_as_indexed(&Frame::new(&frame.build()), &mut Vec::new());
+        let later = |protocol, payload: &[u8]| {
+            as_indexed(&FrameBuilder::ethernet().ipv4(A, B).fragment(77, 185, true).protocol(protocol, payload))
+        };
+        let udp = later(UDP, &[0, 53, 3, 232, 0, 0, 0, 0]);
+        assert_eq!((udp.fragment, udp.ports, udp.identification), (Fragment::Later, Some((53, 1000)), 77));
+        assert_eq!(later(UDP, &[0; 7]).ports, None, "cut");
+        assert_eq!(later(TCP, &[0; 19]).ports, None, "cut");
+        assert_eq!(later(TCP, &[0; 20]).ports, Some((0, 0)));
+        assert_eq!(later(SCTP, &[0; 20]).ports, None, "1.0.1 knows no ports of SCTP");
+        let v6 = FrameBuilder::ethernet().ipv6([1; 16], [2; 16]).fragment(7, 1, true).udp(5, 6);
+        assert_eq!(as_indexed(&v6), decoded(&v6), "later fragments of IPv6 have none there either");
+        for whole in [
+            FrameBuilder::ethernet().ipv4(A, B).tcp(1, 2),
+            FrameBuilder::ethernet().ipv4(A, B).fragment(7, 0, true).udp(5, 6),
+        ] {
+            assert_eq!(as_indexed(&whole), decoded(&whole));
         }
     }
 

@@ -9,4 +9,4 @@ pub mod ip_protocol;
 mod walk;
 
 pub use frame::{Frame, VlanTag};
-pub use walk::{Decoded, Fragment, Network, Tag, decode, ether_type};
+pub use walk::{Decoded, Fragment, Network, Tag, decode, decode_as_indexed, ether_type};

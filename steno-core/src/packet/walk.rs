@@ -1,7 +1,8 @@
 //! The walk over a frame's headers, outermost first.
 //!
 //! What is read and where it stops is what stenographer 1.0.1 indexes (`stenotype/index.cc`), without its two faults: the
-//! tag that the kernel took out is the outermost one, and a fragment after the first has no ports.
+//! tag that the kernel took out is the outermost one, and a fragment after the first has no ports. [`decode_as_indexed`]
+//! keeps the second fault, for packets that 1.0.1's own index leads to.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -111,6 +112,17 @@ impl Decoded {
 /// one that the kernel took out included; it belongs to the caller so that its memory can be used again.
 #[inline]
 pub fn decode(frame: &Frame<'_>, tags: &mut Vec<Tag>) -> Decoded {
+    decode_by::<false>(frame, tags)
+}
+
+/// As [`decode`], but for later fragments of IPv4: where their protocol is TCP or UDP, what lies behind the IP header is
+/// read as ports, although it is payload. So `stenotype` 1.0.1 reads them, and so its index files tell of them.
+pub fn decode_as_indexed(frame: &Frame<'_>, tags: &mut Vec<Tag>) -> Decoded {
+    decode_by::<true>(frame, tags)
+}
+
+#[inline]
+fn decode_by<const PAYLOAD_AS_PORTS: bool>(frame: &Frame<'_>, tags: &mut Vec<Tag>) -> Decoded {
     tags.clear();
     let Some(ethernet) = EthernetPacket::new(frame.captured()) else {
         // Cut within the header, with or without a tag to put back.
@@ -119,25 +131,28 @@ pub fn decode(frame: &Frame<'_>, tags: &mut Vec<Tag>) -> Decoded {
     };
     if let Some(tag) = frame.stripped() {
         if !ether_type::is_vlan(tag.tpid) {
-            return decode_restored(frame, tags);
+            return decode_restored::<PAYLOAD_AS_PORTS>(frame, tags);
         }
         tags.push(Tag::Vlan(tag.id()));
     }
-    walk(ethernet.get_ethertype().0, rest(frame.captured(), EthernetPacket::minimum_packet_size()), tags)
+    let behind = rest(frame.captured(), EthernetPacket::minimum_packet_size());
+    walk::<PAYLOAD_AS_PORTS>(ethernet.get_ethertype().0, behind, tags)
 }
 
 /// Decodes a frame whose stripped "tag" has a type field that is none of a tag's: the kernel writes no such thing, a
 /// damaged file may hold it. The frame's meaning is that of its bytes with those four put back.
 #[cold]
-fn decode_restored(frame: &Frame<'_>, tags: &mut Vec<Tag>) -> Decoded {
-    decode(&Frame::new(&frame.to_vec()), tags)
+fn decode_restored<const PAYLOAD_AS_PORTS: bool>(frame: &Frame<'_>, tags: &mut Vec<Tag>) -> Decoded {
+    decode_by::<PAYLOAD_AS_PORTS>(&Frame::new(&frame.to_vec()), tags)
 }
 
 /// Walks on behind a type field. Each turn takes bytes, so that it ends.
-fn walk(mut kind: u16, mut bytes: &[u8], tags: &mut Vec<Tag>) -> Decoded {
+fn walk<const PAYLOAD_AS_PORTS: bool>(mut kind: u16, mut bytes: &[u8], tags: &mut Vec<Tag>) -> Decoded {
     loop {
         match kind {
-            ether_type::IPV4 => return ipv4(bytes).unwrap_or_else(|| Decoded::without_ip(Some(kind))),
+            ether_type::IPV4 => {
+                return ipv4::<PAYLOAD_AS_PORTS>(bytes).unwrap_or_else(|| Decoded::without_ip(Some(kind)));
+            }
             ether_type::IPV6 => return ipv6(bytes).unwrap_or_else(|| Decoded::without_ip(Some(kind))),
             ether_type::ETHERNET_AGAIN => {
                 let Some(ethernet) = EthernetPacket::new(bytes) else { return Decoded::without_ip(Some(kind)) };
