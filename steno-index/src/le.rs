@@ -38,6 +38,13 @@ pub(crate) const fn low16(value: u64) -> u16 {
     value as u16
 }
 
+/// Bits 0 to 7.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the lowest 8 bits, on purpose")]
+pub(crate) const fn low8(value: u64) -> u8 {
+    value as u8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -53,13 +53,17 @@ mod reader;
 mod seal;
 pub mod segment;
 mod verify;
+pub mod version2;
 
 pub use conversation::{Class, ClassNo, ConvNo, Conversation, Direction, Endpoint, Ends, NetworkKind, Side};
 pub use error::IndexError;
 pub use facts::{Drops, Facts, Gap};
 pub use format::{FORMAT_MAJOR, FORMAT_MINOR, SectionInfo};
 pub use log::{BlockNote, Log};
-pub use packet_file::{Built, Damage, index_packet_file, note_block, note_packet_file};
+pub use packet_file::{Built, Damage, detect_block_bytes, index_packet_file, note_block, note_packet_file};
 pub use reader::{Anchor, BlockInfo, ConversationCursor, Found, Index, Locator};
 pub use seal::{Sealer, Summary, seal};
 pub use verify::{Problem, Report, verify_segment};
+pub use version2::{
+    AnyIndex, Attribute, Extra, Positions, Version2Index, Version2Sealer, index_packet_file_version2, seal_version2,
+};

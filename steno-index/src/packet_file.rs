@@ -1,11 +1,15 @@
 //! An index from the packets alone: walks the blocks of a packet file into a log, and seals it. Import, the check of a
 //! segment, and the repair of an index that was lost all come this way.
 
-use std::io::{Read, Write};
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::unix::fs::FileExt,
+};
 
 use steno_core::{
-    Position,
-    block::{BLOCK_HEADER_BYTES, Block, BlockError},
+    BLOCK_BYTES, Position,
+    block::{BLOCK_HEADER_BYTES, Block, BlockError, BlockHeader},
     packet::decode,
 };
 
@@ -106,6 +110,75 @@ pub fn note_block(log: &mut Log, offset_bytes: u64, block: &Block<'_>, crc32c: O
     log.end_block(BlockNote { offset_bytes, used_bytes: header.blk_len, crc32c, seq_num: header.seq_num });
     Ok(captured_bytes)
 }
+
+/// How far apart the blocks of a packet file are, in bytes, as the file itself tells; `None` of an empty file.
+///
+/// 1 MiB is tried first, then the multiples of 4 KiB, which is what the kernel takes: until block headers are there which
+/// follow each other in the same ring, or, where none do because blocks are missing, at least ascend.
+///
+/// # Errors
+/// [`IndexError::ReadPackets`]; [`IndexError::Block`] for a file that does not begin with a block.
+pub fn detect_block_bytes(packets: &File) -> Result<Option<u32>, IndexError> {
+    let file_bytes = packets.metadata().map_err(|source| IndexError::ReadPackets { offset_bytes: 0, source })?.len();
+    if file_bytes == 0 {
+        return Ok(None);
+    }
+    let first = header_at(packets, 0)?;
+    let most = u32::try_from(file_bytes).unwrap_or(u32::MAX);
+    let checked = first.check(most as usize).map(|()| first.blk_len);
+    let used = checked.map_err(|source| IndexError::Block { offset_bytes: 0, source })?;
+    let least = used.next_multiple_of(PAGE_BYTES);
+    let pages = (least..=most.min(BLOCK_BYTES_MAX)).step_by(PAGE_BYTES as usize);
+    for next_in_ring in [true, false] {
+        for block_bytes in std::iter::once(BLOCK_BYTES).filter(|&bytes| bytes >= used).chain(pages.clone()) {
+            if blocks_follow(packets, &first, block_bytes, file_bytes, next_in_ring)? {
+                return Ok(Some(block_bytes));
+            }
+        }
+    }
+    // One block, whole or cut.
+    Ok(Some(most.max(least)))
+}
+
+/// Whether blocks of the ring of `first` follow it at multiples of `block_bytes`, as far as a few tell; `next_in_ring`: each is
+/// the very next one.
+fn blocks_follow(
+    packets: &File,
+    first: &BlockHeader,
+    block_bytes: u32,
+    file_bytes: u64,
+    next_in_ring: bool,
+) -> Result<bool, IndexError> {
+    const COMPARED: u64 = 8;
+    let mut seq_num = first.seq_num;
+    for number in 1..=COMPARED {
+        let offset_bytes = number * u64::from(block_bytes);
+        if offset_bytes + u64::from(BLOCK_HEADER_BYTES) > file_bytes {
+            return Ok(number > 1);
+        }
+        let next = header_at(packets, offset_bytes)?;
+        let alike = next.check(block_bytes as usize).is_ok()
+            && next.offset_to_priv == first.offset_to_priv
+            && if next_in_ring { next.seq_num == seq_num.wrapping_add(1) } else { next.seq_num > seq_num };
+        if !alike {
+            return Ok(false);
+        }
+        seq_num = next.seq_num;
+    }
+    Ok(true)
+}
+
+fn header_at(packets: &File, offset_bytes: u64) -> Result<BlockHeader, IndexError> {
+    let mut bytes = [0; BLOCK_HEADER_BYTES as usize];
+    packets
+        .read_exact_at(&mut bytes, offset_bytes)
+        .map_err(|source| IndexError::ReadPackets { offset_bytes, source })?;
+    BlockHeader::parse(&bytes).map_err(|source| IndexError::Block { offset_bytes, source })
+}
+
+/// What a ring's blocks are multiples of (packet_mmap.rst), and the longest that are looked for.
+const PAGE_BYTES: u32 = 4096;
+const BLOCK_BYTES_MAX: u32 = 128 << 20;
 
 /// The blocks of a packet file, one at a time in the same memory, which grows no larger than what the file holds.
 #[derive(Debug)]

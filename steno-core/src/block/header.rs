@@ -102,7 +102,10 @@ impl BlockHeader {
     }
 
     /// Checks what a walk relies on, for a block of which `available_bytes` are at hand.
-    pub(super) fn check(&self, available_bytes: usize) -> Result<(), BlockError> {
+    ///
+    /// # Errors
+    /// Another version, and lengths or offsets that lie outside of the block.
+    pub fn check(&self, available_bytes: usize) -> Result<(), BlockError> {
         if self.version != TPACKET_V3 {
             return Err(BlockError::BadVersion { got: self.version });
         }

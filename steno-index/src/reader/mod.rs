@@ -20,10 +20,10 @@ use std::{
 pub use blocks::{Anchor, BlockInfo, Locator};
 pub use cursor::ConversationCursor;
 pub use lookup::Found;
-use pages::Pages;
 use steno_core::{PacketNo, TimestampNs};
 
 pub(crate) use column::ColumnReader;
+pub(crate) use pages::{Bytes, Pages};
 pub(crate) use row_group::RowGroup;
 
 use crate::{
@@ -49,7 +49,7 @@ impl Index {
     /// # Errors
     /// [`IndexError::Open`] from the system, and what [`Self::from_bytes`] says of the contents.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
-        Self::new(Pages::open(path)?)
+        Self::of_bytes(Bytes::open(path)?)
     }
 
     /// Takes an index file that is in memory.
@@ -59,7 +59,11 @@ impl Index {
     /// [`IndexError::Corrupt`] for bytes that are none, or whose ends are damaged. Damage elsewhere is found by the
     /// look-ups that meet it, and by [`Self::verify`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, IndexError> {
-        Self::new(Pages::owned(bytes))
+        Self::of_bytes(Bytes::Owned(bytes))
+    }
+
+    pub(crate) fn of_bytes(bytes: Bytes) -> Result<Self, IndexError> {
+        Self::new(Pages::new(bytes))
     }
 
     /// Packets of the segment.

@@ -16,9 +16,18 @@ use crate::{
     le::{array, u32_at},
 };
 
-enum Bytes {
+/// A file's bytes, wherever they are.
+pub(crate) enum Bytes {
     Map(FileMap),
     Owned(Vec<u8>),
+}
+
+impl Bytes {
+    /// Those of the file at `path`, over a memory map.
+    pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
+        let map = File::open(path).and_then(|file| FileMap::open(&file));
+        map.map(Self::Map).map_err(|source| IndexError::Open { path: path.to_owned(), source })
+    }
 }
 
 impl Deref for Bytes {
@@ -42,14 +51,8 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    pub(super) fn open(path: &Path) -> Result<Self, IndexError> {
-        let map = File::open(path).and_then(|file| FileMap::open(&file));
-        let map = map.map_err(|source| IndexError::Open { path: path.to_owned(), source })?;
-        Ok(Self { bytes: Bytes::Map(map), table: 0, checked: Vec::new() })
-    }
-
-    pub(super) fn owned(bytes: Vec<u8>) -> Self {
-        Self { bytes: Bytes::Owned(bytes), table: 0, checked: Vec::new() }
+    pub(super) fn new(bytes: Bytes) -> Self {
+        Self { bytes, table: 0, checked: Vec::new() }
     }
 
     /// All bytes, unchecked: for the parts of the file that have checksums of their own.

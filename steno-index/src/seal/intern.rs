@@ -14,7 +14,7 @@ use crate::le::low32;
 const LEAST_SLOTS: usize = 1 << 10;
 
 #[derive(Debug)]
-pub(super) struct Interner<K> {
+pub(crate) struct Interner<K> {
     hasher: RandomState,
     /// Bits 63 to 32: hash; 31 to 0: number + 1, or 0 where the slot is free. A power of two of them.
     slots: Vec<u64>,
@@ -22,24 +22,24 @@ pub(super) struct Interner<K> {
 }
 
 impl<K: Hash + Eq> Interner<K> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { hasher: RandomState::default(), slots: vec![0; LEAST_SLOTS], keys: Vec::new() }
     }
 
     /// Forgets all keys and keeps the memory.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.slots.fill(0);
         self.keys.clear();
     }
 
     /// The keys, by number.
-    pub(super) fn keys(&self) -> &[K] {
+    pub(crate) fn keys(&self) -> &[K] {
         &self.keys
     }
 
     /// The number of `key`, and whether it is new.
     #[inline]
-    pub(super) fn intern(&mut self, key: K) -> (u32, bool) {
+    pub(crate) fn intern(&mut self, key: K) -> (u32, bool) {
         let hash = self.hasher.hash_one(&key) >> 32;
         let mut at = self.home(hash);
         loop {

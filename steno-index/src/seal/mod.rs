@@ -18,6 +18,9 @@ use dictionaries::Dictionaries;
 use group::Groups;
 use lists::Lists;
 use output::Output;
+
+pub(crate) use intern::Interner;
+
 use steno_core::TimestampNs;
 
 use crate::{
