@@ -20,7 +20,7 @@ pub use flows::{CommunityId, Flow, Flows};
 pub use plan::Explanation;
 pub use predicate::{Fields, TimeSet};
 pub use receipt::{Receipt, Truncation, rfc3339};
-pub use store::{Catalogue, Segment, Store, StoreError};
+pub use store::{Catalogue, Segment, SegmentIndex, Store, StoreError};
 pub use syntax::{
     AddrRange, Expr, NetworkKind, PortRange, Primitive, Query, QueryErrors, Side, TimeSpan, Transport, parse,
 };

@@ -24,6 +24,7 @@ pub(super) fn receipt(receipt: Receipt) -> v1::Receipt {
             read: receipt.segments.read,
             unreadable: receipt.segments.unreadable,
             not_reached: receipt.segments.not_reached,
+            of_1_0_1: receipt.segments.of_1_0_1,
         }),
         unreadable: receipt.unreadable.into_iter().map(unreadable).collect(),
         unsealed: receipt.unsealed.into_iter().map(unsealed).collect(),
@@ -145,6 +146,7 @@ mod tests {
             read: 5,
             unreadable: 6,
             not_reached: 7,
+            of_1_0_1: 8,
         };
         query.unreadable =
             vec![receipt::Unreadable { file: "PKT0/1".into(), reason: "why".into(), may_hold_matches: false }];
@@ -167,6 +169,7 @@ mod tests {
             read: 5,
             unreadable: 6,
             not_reached: 7,
+            of_1_0_1: 8,
         };
         let expected = v1::Receipt {
             query: "tcp".into(),

@@ -118,7 +118,8 @@ fn sealed(segment: &Stored, times: &TimeSet) -> Option<Segment> {
         return None;
     }
     let (interface, kernel_drops, reason) = match index.facts() {
-        Ok(facts) => {
+        Ok(None) => Default::default(),
+        Ok(Some(facts)) => {
             let drops = facts.drops.iter().fold(0u64, |sum, drops| sum.saturating_add(drops.packets));
             (facts.interface.clone(), drops, String::new())
         }
@@ -129,8 +130,8 @@ fn sealed(segment: &Stored, times: &TimeSet) -> Option<Segment> {
         reason,
         first_ns: range.map(|(first, _)| first.as_ns()),
         last_ns: range.map(|(_, last)| last.as_ns()),
-        packets: index.packets().into(),
-        conversations: index.conversations().into(),
+        packets: index.packets().map_or(0, u64::from),
+        conversations: index.conversations().map_or(0, u64::from),
         interface,
         kernel_drops,
         ..sizes

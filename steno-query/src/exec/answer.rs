@@ -51,7 +51,8 @@ pub struct Packet<'a> {
     pub thread: u32,
     /// The segment that it is in.
     pub segment: SegmentId,
-    /// Its number in that segment.
+    /// Its number in that segment; where stenographer 1.0.1 or `--index_format=leveldb` made the index, which numbers no
+    /// packets, the position of its header. Ascends in ring order in either case.
     pub number: PacketNo,
 }
 
@@ -223,8 +224,8 @@ const UNKNOWN_INTERFACE: &str = "unknown";
 fn interface(selected: &Selected, meta: &mut CaptureMeta) -> (InterfaceMeta, u64) {
     let unknown = InterfaceMeta::ethernet(UNKNOWN_INTERFACE);
     let Ok(index) = selected.segment.index() else { return (unknown, 0) };
-    let packets = u64::from(index.packets());
-    let Ok(facts) = index.facts() else { return (unknown, packets) };
+    let packets = index.packets().map_or(0, u64::from);
+    let Ok(Some(facts)) = index.facts() else { return (unknown, packets) };
     if meta.os.is_empty() {
         meta.os.clone_from(&facts.kernel);
         meta.hardware.clone_from(&facts.host);

@@ -4,16 +4,17 @@
 //! few are, only the stretches between anchors that hold them are read; each such packet is decoded, held against the
 //! query again, and its chain must lead to the next anchor. What fails a check is left out and reported.
 
-use std::{io, os::unix::fs::FileExt};
+use std::{fs::File, os::unix::fs::FileExt};
 
 use steno_core::{
     PacketNo, TimestampNs,
-    block::{Block, BlockError, PACKET_HEADER_BYTES, RawPacket, packet_at},
+    block::{Block, PACKET_HEADER_BYTES, RawPacket, packet_at},
     packet::{Tag, decode},
 };
-use steno_index::{BlockInfo, Index, IndexError, Locator};
+use steno_index::{BlockInfo, Index, Locator};
 
 use super::{
+    damage::Damage,
     hits::{Hit, Hits},
     loaded::{Entry, Loaded},
     opened::PacketFile,
@@ -23,30 +24,11 @@ use crate::{Expr, Fields};
 /// Packets from one anchor to the next (`docs/format/index.md` section 4).
 const ANCHOR_STEP: u32 = 16;
 /// Used bytes up to which a block is always read whole: one read costs as much as a few pages.
-const SMALL_BLOCK_BYTES: u32 = 32 << 10;
+pub(super) const SMALL_BLOCK_BYTES: u32 = 32 << 10;
 /// Bytes between two stretches up to which they are read in one go.
-const BRIDGED_BYTES: u64 = 16 << 10;
+pub(super) const BRIDGED_BYTES: u64 = 16 << 10;
 /// More than any block has; a table that says so is damaged, and its number sizes no allocation.
-const BLOCK_BYTES_MAX: u32 = 64 << 20;
-
-/// What is wrong with a block, or with some of its packets.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Damage {
-    #[error("read at offset {offset_bytes}")]
-    Read { offset_bytes: u64, source: io::Error },
-    #[error("the file ends at {file_bytes}, before the block at offset {offset_bytes} does")]
-    Cut { offset_bytes: u64, file_bytes: u64 },
-    #[error("checksum of the block at offset {offset_bytes} is {got:#010x}, its index says {expected:#010x}")]
-    Checksum { offset_bytes: u64, expected: u32, got: u32 },
-    #[error("the block at offset {offset_bytes} is not the one that its index describes")]
-    OtherBlock { offset_bytes: u64 },
-    #[error("the block at offset {offset_bytes}")]
-    Block { offset_bytes: u64, source: BlockError },
-    #[error("packet {packet} at offset {offset_bytes} is not the one that its index describes")]
-    OtherPacket { packet: u32, offset_bytes: u64 },
-    #[error(transparent)]
-    Index(#[from] IndexError),
-}
+pub(super) const BLOCK_BYTES_MAX: u32 = 64 << 20;
 
 /// Loads blocks of one segment.
 #[derive(Debug)]
@@ -142,7 +124,7 @@ impl Task<'_> {
     fn whole(&mut self) -> Result<(), Damage> {
         let (block, offset_bytes) = (self.block, self.block.offset_bytes);
         let (_, room) = self.loaded.room(block.used_bytes as usize);
-        read(self.fetch.file, offset_bytes, room)?;
+        read(&self.fetch.file.file, offset_bytes, room)?;
         let (bytes, entries) = self.loaded.parts();
         let parsed = Block::parse(bytes).map_err(|source| Damage::Block { offset_bytes, source })?;
         if let Some(expected) = block.crc32c {
@@ -185,7 +167,7 @@ impl Task<'_> {
         for stretch in stretches {
             let len = usize::try_from(stretch.end - stretch.start).unwrap_or(usize::MAX);
             let (start, room) = self.loaded.room(len);
-            read(self.fetch.file, stretch.start, room)?;
+            read(&self.fetch.file.file, stretch.start, room)?;
             for group in &stretch.groups {
                 let kept = self.loaded.parts().1.len();
                 if let Err(damage) = self.walk(group, stretch.start, start) {
@@ -311,6 +293,6 @@ fn anchor(locator: &mut Locator<'_>, first: u32) -> Result<u64, Damage> {
     if anchor.skip == 0 { Ok(offset_bytes) } else { Err(Damage::OtherBlock { offset_bytes }) }
 }
 
-fn read(file: &PacketFile, offset_bytes: u64, into: &mut [u8]) -> Result<(), Damage> {
-    file.file.read_exact_at(into, offset_bytes).map_err(|source| Damage::Read { offset_bytes, source })
+pub(super) fn read(file: &File, offset_bytes: u64, into: &mut [u8]) -> Result<(), Damage> {
+    file.read_exact_at(into, offset_bytes).map_err(|source| Damage::Read { offset_bytes, source })
 }

@@ -12,7 +12,7 @@ pub(super) struct Key {
     pub(super) time: TimestampNs,
     /// The place of its segment among all, ordered by thread and name.
     pub(super) segment: u32,
-    /// Its number in the segment.
+    /// Its number in the segment, or its position where the index has no numbers.
     pub(super) packet: u32,
 }
 

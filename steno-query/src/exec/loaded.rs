@@ -18,7 +18,7 @@ pub(super) struct Entry {
 
 /// What was read of a block. The memory is used again for other blocks.
 #[derive(Debug, Default)]
-pub(super) struct Loaded {
+pub(crate) struct Loaded {
     /// A whole block, or parts of one, one behind the other. Never shrinks; [`Self::read_bytes`] are valid.
     bytes: Vec<u8>,
     read_bytes: usize,
@@ -30,7 +30,7 @@ pub(super) struct Loaded {
 
 impl Loaded {
     /// Forgets everything but the memory.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.read_bytes = 0;
         self.entries.clear();
         self.delivered = 0;
@@ -55,6 +55,17 @@ impl Loaded {
     /// The entries for a loader to fill, beside what was read.
     pub(super) fn parts(&mut self) -> (&[u8], &mut Vec<Entry>) {
         (self.bytes.get(..self.read_bytes).unwrap_or_default(), &mut self.entries)
+    }
+
+    /// The memory of the entries, to be filled by a loader that cannot borrow both at once.
+    pub(super) fn take_entries(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.entries)
+    }
+
+    /// Takes the filled entries, and puts them in order.
+    pub(super) fn give_entries(&mut self, entries: Vec<Entry>) {
+        self.entries = entries;
+        self.sort();
     }
 
     /// Puts the entries in order. Ring order nearly always is.

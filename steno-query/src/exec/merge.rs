@@ -14,14 +14,13 @@ use std::{
     sync::Arc,
 };
 
-use steno_core::block::RawPacket;
-use steno_index::BlockInfo;
+use steno_core::{TimestampNs, block::RawPacket};
 
 use super::{
-    fetch::Fetch,
+    damage::Damage,
     key::{Key, Source},
     loaded::{Entry, Loaded},
-    opened::{Opened, losses},
+    opened::{Due, Opened, losses},
 };
 use crate::{
     TimeSet,
@@ -32,6 +31,9 @@ use crate::{
 
 /// Packet files that are kept open at once.
 const FILES_OPEN_MAX: usize = 64;
+
+/// The slot of a block that was not loaded yet.
+const NOT_LOADED: u32 = u32::MAX;
 
 /// When to give up, as the caller says it.
 pub(super) type Interrupted<'a> = &'a dyn Fn() -> Option<Truncation>;
@@ -226,7 +228,9 @@ impl Merge {
                 if there {
                     self.current = Some(slot as usize);
                 } else {
-                    self.load(key, block);
+                    // One that was never loaded has delivered nothing, whatever it was expected to begin with.
+                    let again = slot != NOT_LOADED;
+                    self.load(key, block, if again { (key.time, key.packet) } else { (TimestampNs::MIN, 0) });
                 }
             }
         }
@@ -269,29 +273,30 @@ impl Merge {
             }
         };
         match index.facts() {
-            Ok(facts) => {
+            Ok(Some(facts)) => {
                 let (drops, gaps) = losses(facts, &self.times);
                 planned.kernel_drops = drops;
                 let thread = segment.thread();
                 self.gaps.extend(gaps.into_iter().map(|(from, until, reason)| Gap { from, until, thread, reason }));
             }
-            Err(e) => planned.note(segment.index_name(), Fault::of_index(&e).to_string()),
+            Ok(None) => {}
+            Err(fault) => planned.note(segment.index_name(), fault.to_string()),
         }
-        let looked_up = Opened::look_up(&segment, index, &self.matcher, interrupted).and_then(|opened| {
-            let blocks = opened.blocks(&self.times)?;
-            Ok((opened, blocks))
-        });
-        match looked_up {
-            Ok((_, blocks)) if blocks.is_empty() => planned.state = State::Skipped,
-            Ok((mut opened, blocks)) => {
-                opened.blocks_left = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
+        let mut damaged = |damage| planned.note_packets(&damage);
+        match Opened::look_up(&segment, index, &self.matcher, &self.times, interrupted, &mut damaged) {
+            Ok((_, due)) if due.is_empty() => planned.state = State::Skipped,
+            Ok((opened, due)) => {
                 let _new = self.opened.insert(key.segment, opened);
-                for (block, info) in blocks {
-                    let bound = Key { time: info.min_time, segment: key.segment, packet: info.first_packet.0 };
-                    self.waiting.push(Reverse((bound, Source::Block { block, slot: u32::MAX })));
+                for Due { block, time, packet } in due {
+                    let bound = Key { time, segment: key.segment, packet };
+                    self.waiting.push(Reverse((bound, Source::Block { block, slot: NOT_LOADED })));
                 }
             }
             Err(Stop::Index(e)) => planned.fail(&Fault::of_index(&e)),
+            Err(Stop::Packets(fault)) => {
+                planned.state = State::Failed;
+                planned.note(segment.packet_name(), fault.to_string());
+            }
             Err(Stop::Interrupted(by)) => {
                 self.waiting.push(Reverse((key, Source::Segment)));
                 return Err(by);
@@ -300,47 +305,35 @@ impl Merge {
         Ok(())
     }
 
-    /// Reads a block from `key` on, and makes it the current one.
-    fn load(&mut self, key: Key, block: u32) {
+    /// Reads a block from the time and packet `from` on, and makes it the current one.
+    fn load(&mut self, key: Key, block: u32, from: (TimestampNs, u32)) {
         // Without the segment its file is gone, and that was noted.
         let Some(opened) = self.opened.get(&key.segment) else { return };
-        let info = match opened.index.block(block) {
-            Ok(info) => info,
-            Err(e) => return self.give_up(key.segment, &Fault::of_index(&e)),
+        let needed = match opened.block_memory(block) {
+            Ok(needed) => needed,
+            Err(fault) => return self.give_up(key.segment, &fault),
         };
-        let wanted = opened.hits.count(info.first_packet.0, info.packets);
-        let at = self.slot_for(&info, wanted);
-        if !opened_file_is_open(&self.opened, key.segment) {
+        let at = self.slot_for(needed);
+        if !self.opened.get(&key.segment).is_some_and(Opened::has_file) {
             self.close_files();
-        }
-        let Some(opened) = self.opened.get_mut(&key.segment) else { return };
-        if let Err(fault) = opened.open_file() {
-            return self.give_up(key.segment, &fault);
         }
         let (Some(planned), Some(slot)) = (self.segments.get_mut(key.segment as usize), self.slots.get_mut(at)) else {
             return;
         };
+        let Some(opened) = self.opened.get_mut(&key.segment) else { return };
+        let how = (self.matcher.expr(), self.always_whole);
+        let mut damaged = |damage| planned.note_packets(&damage);
+        if let Err(fault) = opened.load(block, from, how, &mut slot.loaded, &mut damaged) {
+            return self.give_up(key.segment, &fault);
+        }
         planned.state = State::Read;
-        let Some(file) = opened.file() else { return };
-        let fetch = Fetch {
-            index: &opened.index,
-            hits: &opened.hits,
-            file,
-            expr: self.matcher.expr(),
-            always_whole: self.always_whole,
-        };
-        let name = planned.segment.packet_name();
-        fetch.load(&info, (key.time, key.packet), &mut slot.loaded, &mut |damage| {
-            planned.note(name.clone(), Fault::DamagedPackets(chain(&damage)).to_string());
-        });
         slot.holds = Some((key.segment, block));
         self.current = Some(at);
     }
 
-    /// A free slot for a block of which `wanted` packets are wanted, within the memory allowed as far as can be.
-    fn slot_for(&mut self, block: &BlockInfo, wanted: u32) -> usize {
-        let needed = u64::from(block.used_bytes) + u64::from(wanted) * size_of::<Entry>() as u64;
-        let hits: u64 = self.opened.values().map(|opened| opened.hits.memory_bytes()).sum();
+    /// A free slot for a block that needs so many bytes, within the memory allowed as far as can be.
+    fn slot_for(&mut self, needed: u64) -> usize {
+        let hits: u64 = self.opened.values().map(Opened::memory_bytes).sum();
         loop {
             let held: u64 = self.slots.iter().map(|slot| slot.loaded.memory_bytes()).sum();
             let free = self.slots.iter().position(|slot| slot.holds.is_none());
@@ -375,7 +368,7 @@ impl Merge {
 
     /// Keeps the number of open packet files bounded.
     fn close_files(&mut self) {
-        if self.opened.values().filter(|opened| opened.file().is_some()).count() >= FILES_OPEN_MAX {
+        if self.opened.values().filter(|opened| opened.has_file()).count() >= FILES_OPEN_MAX {
             self.opened.values_mut().for_each(Opened::close_file);
         }
     }
@@ -392,15 +385,16 @@ impl Merge {
     }
 }
 
-fn opened_file_is_open(opened: &BTreeMap<u32, Opened>, segment: u32) -> bool {
-    opened.get(&segment).is_some_and(|opened| opened.file().is_some())
-}
-
 impl Planned {
     /// Its index cannot be used.
     fn fail(&mut self, fault: &Fault) {
         self.state = State::Failed;
         self.note(self.segment.index_name(), fault.to_string());
+    }
+
+    /// Something is wrong with its packet file.
+    fn note_packets(&mut self, damage: &Damage) {
+        self.note(self.segment.packet_name(), Fault::DamagedPackets(chain(damage)).to_string());
     }
 
     /// Something is wrong with it. The first fault is kept, the others are counted.

@@ -2,10 +2,12 @@
 //!
 //! `merge` puts the packets of all segments in order, opening segments and loading blocks when their time comes; `opened`
 //! is a segment whose index has been looked up, `hits` which of its packets are wanted; `fetch` reads and checks them into
-//! a `loaded` block. [`Answer`] hands packets or bytes of a capture file to the caller, keeps to the limits, and ends with
+//! a `loaded` block. `candidates` does the work of both for a segment with an index of version 2. [`Answer`] hands packets or bytes of a capture file to the caller, keeps to the limits, and ends with
 //! a receipt. Reads are positional; memory is bounded by [`Options::memory_bytes`].
 
 mod answer;
+mod candidates;
+mod damage;
 mod fetch;
 mod hits;
 mod key;
@@ -15,4 +17,7 @@ mod opened;
 mod options;
 
 pub use answer::{Answer, Packet};
+pub(crate) use candidates::{Candidates, Seen};
+pub(crate) use damage::Damage;
+pub(crate) use loaded::Loaded;
 pub use options::{Cancel, Options};

@@ -1,16 +1,22 @@
 //! A segment whose turn has come: its index looked up, its packet file at hand, and what was found wrong with it.
 
-use std::{fs::File, io, sync::Arc};
+use std::{collections::BTreeMap, fs::File, io, sync::Arc};
 
 use steno_core::{PacketNo, TimestampNs};
-use steno_index::{BlockInfo, Direction, Facts, Index, IndexError};
+use steno_index::{Direction, Facts, Index, IndexError};
 
-use super::hits::Hits;
+use super::{
+    candidates::{Candidates, Seen},
+    damage::Damage,
+    fetch::Fetch,
+    hits::Hits,
+    loaded::{Entry, Loaded},
+};
 use crate::{
-    TimeSet,
+    Expr, TimeSet,
     plan::{Matcher, Stop},
     receipt::Truncation,
-    store::{Fault, Segment},
+    store::{BlockHead, Fault, Segment, SegmentIndex},
 };
 
 /// Numbers at and above this cannot be packets of a 4 GiB file.
@@ -19,13 +25,32 @@ const PACKETS_MAX: u32 = 1 << 31;
 /// A segment with packets that are wanted.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) segment: Arc<Segment>,
-    pub(super) index: Arc<Index>,
-    pub(super) hits: Hits,
+    segment: Arc<Segment>,
+    wanted: Wanted,
     /// The packet file, while it is kept open.
     file: Option<PacketFile>,
     /// Blocks with wanted packets that are not wholly delivered.
     pub(super) blocks_left: u32,
+}
+
+/// The packets that are wanted of a segment.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// As its index tells them.
+    Native { index: Arc<Index>, hits: Hits },
+    /// As an index of version 2 leads to them, and the blocks that they are in, by their numbers.
+    Version2 { candidates: Candidates, blocks: BTreeMap<u32, BlockHead> },
+}
+
+/// A block that has wanted packets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    /// Its number.
+    pub(super) block: u32,
+    /// No packet of it is earlier.
+    pub(super) time: TimestampNs,
+    /// What comes before all of its packets among those of the segment.
+    pub(super) packet: u32,
 }
 
 /// A packet file and its length.
@@ -36,89 +61,177 @@ pub(super) struct PacketFile {
 }
 
 impl Opened {
-    /// Looks up which packets of `segment` are wanted.
+    /// Looks up which packets of `segment` are wanted, and the blocks that they are in. What is wrong with some of those is
+    /// told to `report`.
     ///
     /// # Errors
-    /// An index that fails, or what `interrupted` says.
+    /// An index that fails, a packet file that cannot be opened where it is needed, or what `interrupted` says.
     pub(super) fn look_up(
         segment: &Arc<Segment>,
-        index: Arc<Index>,
+        index: SegmentIndex,
         matcher: &Matcher,
+        times: &TimeSet,
         interrupted: &dyn Fn() -> Option<Truncation>,
-    ) -> Result<Self, Stop> {
-        if index.packets() >= PACKETS_MAX {
-            return Err(too_many(&index).into());
-        }
-        let mut hits = Hits::new(index.packets());
-        let mut numbers = Vec::new();
-        matcher.each(&index, interrupted, |cursor, matched| {
-            for (direction, times) in Direction::BOTH.into_iter().zip(matched.times) {
-                if times.is_empty() {
-                    continue;
+        report: &mut dyn FnMut(Damage),
+    ) -> Result<(Self, Vec<Due>), Stop> {
+        let mut file = None;
+        let (wanted, due) = match index {
+            SegmentIndex::Native(index) => {
+                let hits = hits(&index, matcher, interrupted)?;
+                let due = native_blocks(&index, &hits, times)?;
+                (Wanted::Native { index, hits }, due)
+            }
+            SegmentIndex::Version2(version2) => {
+                let candidates = Candidates::look_up(version2, matcher.lookup())?;
+                let mut blocks = BTreeMap::new();
+                if candidates.count() != Some(0) {
+                    let packets = PacketFile::open(segment).map_err(Stop::Packets)?;
+                    blocks.extend(candidates.blocks(&packets.file, times, interrupted, report)?);
+                    file = Some(packets);
                 }
-                let mut check = false;
-                if !times.is_all() {
-                    let side = *cursor.conversation(matched.number)?.side(direction);
-                    if side.packets == 0 || !times.overlaps(side.first, side.last) {
-                        continue;
+                let due = blocks.iter().map(|(&number, block)| {
+                    let packet = u32::try_from(block.offset_bytes).unwrap_or(u32::MAX);
+                    Due { block: number, time: block.expected_from(), packet }
+                });
+                let due = due.collect();
+                (Wanted::Version2 { candidates, blocks }, due)
+            }
+        };
+        let blocks_left = u32::try_from(due.len()).unwrap_or(u32::MAX);
+        Ok((Self { segment: Arc::clone(segment), wanted, file, blocks_left }, due))
+    }
+
+    /// Bytes that a block takes in memory at the most, with its wanted packets; `None` where the index fails.
+    pub(super) fn block_memory(&self, block: u32) -> Result<u64, Fault> {
+        let (used_bytes, packets) = match &self.wanted {
+            Wanted::Native { index, hits } => {
+                let info = index.block(block).map_err(|e| Fault::of_index(&e))?;
+                (info.used_bytes, hits.count(info.first_packet.0, info.packets))
+            }
+            Wanted::Version2 { candidates, blocks } => {
+                blocks.get(&block).map_or((0, 0), |block| (block.used_bytes, candidates.count_in(block)))
+            }
+        };
+        Ok(u64::from(used_bytes) + u64::from(packets) * size_of::<Entry>() as u64)
+    }
+
+    /// Memory that the look-up holds, in bytes.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        match &self.wanted {
+            Wanted::Native { hits, .. } => hits.memory_bytes(),
+            Wanted::Version2 { candidates, blocks } => {
+                candidates.memory_bytes() + blocks.len() as u64 * size_of::<(u32, BlockHead)>() as u64
+            }
+        }
+    }
+
+    /// Fills `loaded` with the wanted packets of a block from the time and packet `from` on. What could not be had is told to
+    /// `report`; the rest is there.
+    ///
+    /// # Errors
+    /// An index that fails, or a packet file that cannot be opened.
+    pub(super) fn load(
+        &mut self,
+        block: u32,
+        from: (TimestampNs, u32),
+        (expr, always_whole): (&Expr, bool),
+        loaded: &mut Loaded,
+        report: &mut dyn FnMut(Damage),
+    ) -> Result<(), Fault> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => PacketFile::open(&self.segment)?,
+        };
+        let file = self.file.insert(file);
+        match &self.wanted {
+            Wanted::Native { index, hits } => {
+                let info = index.block(block).map_err(|e| Fault::of_index(&e))?;
+                Fetch { index, hits, file, expr, always_whole }.load(&info, from, loaded, report);
+            }
+            Wanted::Version2 { candidates, blocks } => {
+                let Some(head) = blocks.get(&block) else { return Ok(()) };
+                loaded.clear();
+                let mut entries = loaded.take_entries();
+                let mut each = |seen: &Seen<'_>| {
+                    let (time, packet) = (seen.packet.timestamp(), seen.position);
+                    if (time, packet) >= from && expr.matches(&seen.fields(), time) {
+                        entries.push(Entry { time, packet, offset_bytes: seen.packet.offset_bytes });
                     }
-                    check = !times.covers(side.first, side.last);
-                }
-                numbers.clear();
-                cursor.packets(matched.number, direction, &mut numbers)?;
-                hits.extend(&numbers, check);
+                };
+                candidates.visit(&file.file, head, always_whole, loaded, &mut each, report);
+                loaded.give_entries(entries);
             }
-            Ok(())
-        })?;
-        hits.finish();
-        Ok(Self { segment: Arc::clone(segment), index, hits, file: None, blocks_left: 0 })
-    }
-
-    /// The blocks with wanted packets that may be of the right time, with their numbers.
-    ///
-    /// # Errors
-    /// An index that fails.
-    pub(super) fn blocks(&self, times: &TimeSet) -> Result<Vec<(u32, BlockInfo)>, IndexError> {
-        let mut wanted = Vec::new();
-        let mut next = self.hits.iter(0, self.index.packets()).next();
-        while let Some(hit) = next {
-            let number = self.index.locate(PacketNo(hit.packet))?.block;
-            let block = self.index.block(number)?;
-            if times.overlaps(block.min_time, block.max_time) {
-                wanted.push((number, block));
-            }
-            // Always further on, whatever the block table says.
-            let end = block.first_packet.0.saturating_add(block.packets).max(hit.packet + 1);
-            next = self.hits.iter(end, self.index.packets().saturating_sub(end)).next();
-        }
-        Ok(wanted)
-    }
-
-    /// Opens the packet file if it is not open.
-    ///
-    /// # Errors
-    /// Why it cannot be.
-    pub(super) fn open_file(&mut self) -> Result<(), Fault> {
-        if self.file.is_none() {
-            let open = || {
-                let file = File::open(self.segment.packet_file())?;
-                let bytes = file.metadata()?.len();
-                Ok(PacketFile { file, bytes })
-            };
-            self.file = Some(open().map_err(|e: io::Error| Fault::of_io(&e))?);
         }
         Ok(())
     }
 
-    /// The packet file, while it is open.
-    pub(super) fn file(&self) -> Option<&PacketFile> {
-        self.file.as_ref()
+    /// Whether its packet file is open.
+    pub(super) fn has_file(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Closes its packet file until it is needed again.
     pub(super) fn close_file(&mut self) {
         self.file = None;
     }
+}
+
+impl PacketFile {
+    fn open(segment: &Segment) -> Result<Self, Fault> {
+        let open = || {
+            let file = File::open(segment.packet_file())?;
+            let bytes = file.metadata()?.len();
+            Ok(Self { file, bytes })
+        };
+        open().map_err(|e: io::Error| Fault::of_io(&e))
+    }
+}
+
+/// Which packets a native index says are wanted.
+fn hits(index: &Index, matcher: &Matcher, interrupted: &dyn Fn() -> Option<Truncation>) -> Result<Hits, Stop> {
+    if index.packets() >= PACKETS_MAX {
+        return Err(too_many(index).into());
+    }
+    let mut hits = Hits::new(index.packets());
+    let mut numbers = Vec::new();
+    matcher.each(index, interrupted, |cursor, matched| {
+        for (direction, times) in Direction::BOTH.into_iter().zip(matched.times) {
+            if times.is_empty() {
+                continue;
+            }
+            let mut check = false;
+            if !times.is_all() {
+                let side = *cursor.conversation(matched.number)?.side(direction);
+                if side.packets == 0 || !times.overlaps(side.first, side.last) {
+                    continue;
+                }
+                check = !times.covers(side.first, side.last);
+            }
+            numbers.clear();
+            cursor.packets(matched.number, direction, &mut numbers)?;
+            hits.extend(&numbers, check);
+        }
+        Ok(())
+    })?;
+    hits.finish();
+    Ok(hits)
+}
+
+/// The blocks with wanted packets that may be of the right time.
+fn native_blocks(index: &Index, hits: &Hits, times: &TimeSet) -> Result<Vec<Due>, IndexError> {
+    let mut wanted = Vec::new();
+    let mut next = hits.iter(0, index.packets()).next();
+    while let Some(hit) = next {
+        let number = index.locate(PacketNo(hit.packet))?.block;
+        let block = index.block(number)?;
+        if times.overlaps(block.min_time, block.max_time) {
+            wanted.push(Due { block: number, time: block.min_time, packet: block.first_packet.0 });
+        }
+        // Always further on, whatever the block table says.
+        let end = block.first_packet.0.saturating_add(block.packets).max(hit.packet + 1);
+        next = hits.iter(end, index.packets().saturating_sub(end)).next();
+    }
+    Ok(wanted)
 }
 
 /// What the facts of a segment say of what was never captured.

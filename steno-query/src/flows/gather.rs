@@ -8,13 +8,13 @@ use std::{
 use steno_core::TimestampNs;
 use steno_index::{Class, Conversation, Direction, Endpoint, Index, IndexError};
 
-use super::{Flows, Traffic};
+use super::{Flows, Traffic, packets::conversations};
 use crate::{
     Query, TimeSet,
     exec::Options,
     plan::{Matcher, Selection, Stop},
     receipt::{Receipt, Truncation, Unreadable},
-    store::{Catalogue, Fault, Segment},
+    store::{Catalogue, Fault, Segment, SegmentIndex, Version2Segment},
 };
 
 /// What tells a flow from all others.
@@ -100,13 +100,44 @@ impl Gathering {
                 return None;
             }
         };
-        match self.add_index(&index, options) {
+        let added = match index {
+            SegmentIndex::Native(index) => self.add_index(&index, options),
+            SegmentIndex::Version2(version2) => self.add_packets(segment, version2, options, receipt),
+        };
+        match added {
             Ok(0) => receipt.segments.skipped += 1,
             Ok(_) => receipt.segments.read += 1,
             Err(Stop::Index(e)) => receipt.unreadable.push(unreadable(segment, &Fault::of_index(&e))),
+            Err(Stop::Packets(fault)) => receipt.unreadable.push(Unreadable {
+                file: segment.packet_name(),
+                reason: fault.to_string(),
+                may_hold_matches: true,
+            }),
             Err(Stop::Interrupted(by)) => return Some(by),
         }
         self.full.then_some(Truncation::Memory)
+    }
+
+    /// Adds the conversations of a segment whose index knows none: those of the packets that it leads to, which are read.
+    fn add_packets(
+        &mut self,
+        segment: &Segment,
+        version2: Arc<Version2Segment>,
+        options: &Options,
+        receipt: &mut Receipt,
+    ) -> Result<u64, Stop> {
+        let lookup = self.matcher.lookup().clone();
+        let (mut added, mut damage) = (0, None);
+        let outcome = conversations(segment, version2, &lookup, options, &mut damage, &mut |index| {
+            added += self.add_index(index, options)?;
+            Ok(())
+        });
+        if let Some((first, more)) = damage {
+            let more = if more > 0 { format!("; and {more} more faults") } else { String::new() };
+            let reason = format!("{}{more}", Fault::DamagedPackets(first));
+            receipt.unreadable.push(Unreadable { file: segment.packet_name(), reason, may_hold_matches: true });
+        }
+        outcome.map(|()| added)
     }
 
     /// Adds the conversations of an index that match; says how many.

@@ -1,6 +1,9 @@
 //! What a query would cost and find, told from the indexes alone.
 
-use std::fmt::{self, Display, Formatter};
+use std::{
+    fmt::{self, Display, Formatter},
+    sync::Arc,
+};
 
 use serde::Serialize;
 use steno_index::{Direction, Index};
@@ -8,9 +11,9 @@ use steno_index::{Direction, Index};
 use super::{Matcher, Selection, Stop};
 use crate::{
     Query,
-    exec::Options,
+    exec::{Candidates, Options},
     receipt::{Receipt, Truncation, Unreadable, rfc3339},
-    store::{Catalogue, Fault},
+    store::{Catalogue, Fault, SegmentIndex, Version2Segment},
 };
 
 /// How a query is understood and would be answered.
@@ -25,7 +28,7 @@ pub struct Explanation {
     pub lookup: String,
     /// Segments in range that hold matches, by thread and name.
     pub segments: Vec<SegmentPlan>,
-    /// Conversations that match, counted in each segment.
+    /// Conversations that match, counted in each segment. Segments with an index of version 2 know none.
     pub conversations: u64,
     /// What would be delivered.
     pub estimate: Estimate,
@@ -45,7 +48,8 @@ pub struct SegmentPlan {
     pub estimate: Estimate,
 }
 
-/// Bounds of what matches. They are equal, and exact, where no conversation reaches over a bound of the time asked.
+/// Bounds of what matches. They are equal, and exact, where no conversation reaches over a bound of the time asked. An index of
+/// version 2 bounds packets from above by those that it leads to, and bytes by the length of the packet file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Estimate {
     /// No fewer packets than this.
@@ -82,13 +86,18 @@ pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -
     };
     for (at, each) in selected.iter().enumerate() {
         let looked_up = each.segment.index().map_err(Failure::Fault).and_then(|index| {
-            look_up(&index, &matcher, options).map_err(|stop| match stop {
+            let found = match index {
+                SegmentIndex::Native(index) => look_up(&index, &matcher, options),
+                SegmentIndex::Version2(segment) => look_up_version2(segment, &matcher),
+            };
+            found.map_err(|stop| match stop {
                 Stop::Index(e) => Failure::Fault(Fault::of_index(&e)),
+                Stop::Packets(fault) => Failure::Fault(fault),
                 Stop::Interrupted(by) => Failure::Interrupted(by),
             })
         });
         match looked_up {
-            Ok((0, _)) => explanation.receipt.segments.skipped += 1,
+            Ok((_, estimate)) if estimate.packets_at_most == 0 => explanation.receipt.segments.skipped += 1,
             Ok((conversations, estimate)) => {
                 explanation.conversations += conversations;
                 explanation.estimate.add(&estimate);
@@ -139,6 +148,17 @@ fn look_up(index: &Index, matcher: &Matcher, options: &Options) -> Result<(u64, 
         Ok(())
     })?;
     Ok((conversations, sum))
+}
+
+/// An index of version 2 knows no conversations, and neither times nor lengths of packets. A packet takes 64 bytes of the
+/// packet file at least.
+fn look_up_version2(segment: Arc<Version2Segment>, matcher: &Matcher) -> Result<(u64, Estimate), Stop> {
+    const LEAST_BYTES: u64 = 64;
+    let file_bytes = segment.packet_bytes();
+    let all = segment.packets().map_or(file_bytes / LEAST_BYTES, u64::from);
+    let packets_at_most = Candidates::look_up(segment, matcher.lookup())?.count().unwrap_or(all);
+    let bytes_at_most = if packets_at_most > 0 { file_bytes } else { 0 };
+    Ok((0, Estimate { packets_at_most, bytes_at_most, ..Estimate::default() }))
 }
 
 /// Segments that are written out.

@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Formatter};
 use steno_index::{Class, ConvNo, Endpoint, Index, IndexError};
 
 use super::matching::fields;
-use crate::{AddrRange, Expr, PortRange, Primitive};
+use crate::{AddrRange, Expr, PortRange, Primitive, Transport};
 
 /// Conversations at which narrowing down further costs more than deciding each.
 const FEW: usize = 256;
@@ -26,8 +26,13 @@ pub(crate) enum Lookup {
     Or(Vec<Lookup>),
     /// With an address in one of the ranges at either end.
     Addresses(Vec<AddrRange>),
-    /// With a port in one of the ranges at either end.
-    Ports(Vec<PortRange>),
+    /// With a port in one of the ranges at either end. A native index has the ports of all transports in one table.
+    Ports {
+        /// The transport that the query names; `None` for TCP and UDP.
+        transport: Option<Transport>,
+        /// The ranges.
+        ranges: Vec<PortRange>,
+    },
     /// Whose class a primitive holds for.
     Class(Primitive),
 }
@@ -48,7 +53,9 @@ impl Lookup {
             }
             Expr::Is(_) if negated => Self::All,
             Expr::Is(Primitive::Address { ranges, .. }) => Self::Addresses(ranges.clone()),
-            Expr::Is(Primitive::Port { ranges, .. }) => Self::Ports(ranges.clone()),
+            Expr::Is(Primitive::Port { transport, ranges, .. }) => {
+                Self::Ports { transport: *transport, ranges: ranges.clone() }
+            }
             Expr::Is(Primitive::Time(_)) => Self::All,
             Expr::Is(primitive) => Self::Class(primitive.clone()),
         }
@@ -90,7 +97,7 @@ impl Lookup {
         match self {
             Self::Addresses(ranges) if ranges.iter().all(|r| r.low() == r.high()) => 0,
             Self::Addresses(_) => 1,
-            Self::Ports(_) => 2,
+            Self::Ports { .. } => 2,
             Self::Class(Primitive::Vlan(Some(_)) | Primitive::Mpls(Some(_))) => 3,
             Self::Class(Primitive::Network(_)) => 5,
             Self::Class(_) => 4,
@@ -110,7 +117,7 @@ impl Lookup {
                     most += index.address_range(range.low()..=range.high())?.postings;
                 }
             }
-            Self::Ports(ranges) => {
+            Self::Ports { ranges, .. } => {
                 for range in ranges {
                     most += index.port_range(range.low..=range.high)?.postings;
                 }
@@ -173,7 +180,7 @@ impl Lookup {
                     index.conversations_by_address(range.low()..=range.high(), &mut found)?;
                 }
             }
-            Self::Ports(ranges) => {
+            Self::Ports { ranges, .. } => {
                 for range in ranges {
                     index.conversations_by_port(range.low..=range.high, &mut found)?;
                 }
@@ -193,7 +200,7 @@ fn holds(primitive: &Primitive, class: &Class) -> bool {
 }
 
 /// The members of both, which are ascending.
-fn intersect(a: &[ConvNo], b: &[ConvNo]) -> Vec<ConvNo> {
+pub(super) fn intersect<T: Copy + Ord>(a: &[T], b: &[T]) -> Vec<T> {
     let (small, large) = if a.len() <= b.len() { (a, b) } else { (b, a) };
     let mut rest = large;
     let mut both = Vec::new();
@@ -222,7 +229,7 @@ impl Display for Lookup {
                 });
                 listed(f, text)
             }
-            Self::Ports(ranges) => {
+            Self::Ports { ranges, .. } => {
                 f.write_str("port")?;
                 listed(
                     f,

@@ -9,7 +9,7 @@ use steno_core::packet::Network;
 use steno_index::{Class, ConvNo, ConversationCursor, Direction, Endpoint, Index, IndexError, NetworkKind};
 
 use super::Lookup;
-use crate::{Expr, Fields, Primitive, Side, TimeSet, receipt::Truncation};
+use crate::{Expr, Fields, Primitive, Side, TimeSet, receipt::Truncation, store::Fault};
 
 /// Conversations that are decided between two looks at whether to go on.
 const BETWEEN_LOOKS: usize = 4096;
@@ -37,6 +37,8 @@ pub(crate) struct Matched<'a> {
 pub(crate) enum Stop {
     /// The index failed.
     Index(IndexError),
+    /// The packet file, which had to be looked into, cannot be read.
+    Packets(Fault),
     /// The caller had to give up.
     Interrupted(Truncation),
 }

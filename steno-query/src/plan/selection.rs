@@ -26,7 +26,7 @@ pub(crate) struct Selection {
 #[derive(Clone, Debug)]
 pub(crate) struct Selected {
     pub(crate) segment: Arc<Segment>,
-    /// The earliest time of a packet.
+    /// No packet is earlier.
     pub(crate) first: TimestampNs,
 }
 
@@ -62,14 +62,15 @@ impl Selection {
     fn consider(&mut self, catalogue: &Catalogue, segment: &Arc<Segment>) {
         match segment.summary(catalogue.room()) {
             Ok(summary) => {
-                let Some((first, last)) = summary.times else {
+                let (Some((oldest, newest)), Some((first, last))) = (summary.times, summary.bounds) else {
                     self.receipt.segments.outside += 1;
                     return;
                 };
-                let held = self.receipt.held.get_or_insert(Held { oldest: first, newest: last });
-                held.oldest = held.oldest.min(first);
-                held.newest = held.newest.max(last);
+                let held = self.receipt.held.get_or_insert(Held { oldest, newest });
+                held.oldest = held.oldest.min(oldest);
+                held.newest = held.newest.max(newest);
                 if self.times.overlaps(first, last) {
+                    self.receipt.segments.of_1_0_1 += u64::from(summary.of_1_0_1);
                     self.selected.push(Selected { segment: Arc::clone(segment), first });
                 } else {
                     self.receipt.segments.outside += 1;
@@ -89,6 +90,7 @@ impl Selection {
                 // The index still tells the times of what is missing.
                 Fault::NoPackets => match Index::open(&orphan.path).map(|index| index.time_range()) {
                     Ok(range) => range.is_some_and(|(first, last)| self.times.overlaps(first, last)),
+                    // One of version 2 does not.
                     Err(_) => true,
                 },
                 _ => true,

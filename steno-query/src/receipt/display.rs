@@ -42,6 +42,9 @@ impl Receipt {
         if s.not_reached > 0 {
             write!(f, ", {} not reached", s.not_reached)?;
         }
+        if s.of_1_0_1 > 0 {
+            write!(f, ", {} of stenographer 1.0.1", s.of_1_0_1)?;
+        }
         match self.held {
             Some(held) => write!(f, "; held: {} to {}", rfc3339(held.oldest), rfc3339(held.newest))?,
             None => f.write_str("; no packets are held")?,

@@ -79,6 +79,9 @@ pub struct SegmentCounts {
     pub unreadable: u64,
     /// Of those considered: the answer ended before they were reached.
     pub not_reached: u64,
+    /// Of those considered: indexed by stenographer 1.0.1. Such a segment does not say what was never captured (packets
+    /// dropped, gaps), and the payload of IPv4 fragments after the first counts as ports in it.
+    pub of_1_0_1: u64,
 }
 
 /// A file that could not be used.

@@ -4,9 +4,6 @@ use std::{error::Error, io};
 
 use steno_index::IndexError;
 
-/// How a LevelDB table ends (`table/format.h` of LevelDB): what stenographer 1.0.1 writes as version 2.
-const LEVELDB_MAGIC: [u8; 8] = [0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb];
-
 /// Why a file of a store cannot be used. The text is what receipts show behind the name of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -17,9 +14,6 @@ pub enum Fault {
     /// An index without a packet file.
     #[error("its packet file is missing")]
     NoPackets,
-    /// An index that stenographer 1.0.1 wrote.
-    #[error("version-2 index: not supported yet by this version")]
-    Version2Index,
     /// An index of another version.
     #[error("{0}")]
     OtherVersion(String),
@@ -41,7 +35,6 @@ impl Fault {
     /// What an index error means for the segment.
     pub(crate) fn of_index(error: &IndexError) -> Self {
         match error {
-            IndexError::NotAnIndex { got, .. } if got.ends_with(&LEVELDB_MAGIC) => Self::Version2Index,
             IndexError::Version { .. } => Self::OtherVersion(chain(error)),
             IndexError::Open { source, .. } => Self::of_io(source),
             other => Self::DamagedIndex(chain(other)),

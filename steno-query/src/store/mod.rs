@@ -1,18 +1,21 @@
 //! Which segments a store holds, and what in it cannot be used (step 6 of the data flow).
 //!
 //! `scan` lists the directories, `catalogue` is what was found at one time, `segment` opens an index when it is needed, and
-//! [`Store`] is the door through which queries come in. Nothing here reads packet files, and nothing is skipped in
-//! silence: what cannot be used has a [`Fault`], which receipts show.
+//! [`Store`] is the door through which queries come in. Of packet files nothing is read here but the heads of blocks, where an
+//! index of stenographer 1.0.1 (`version2`) leaves out what has to be known; and nothing is skipped in silence: what cannot be used has a [`Fault`], which receipts show.
 
 mod catalogue;
 mod door;
 mod fault;
 mod scan;
 mod segment;
+mod version2;
 
 pub use catalogue::{Catalogue, OpenFile, Orphan};
 pub use door::{Store, StoreError};
 pub use fault::Fault;
 pub(crate) use fault::chain;
 pub use scan::ThreadDirs;
-pub use segment::Segment;
+pub use segment::{Segment, SegmentIndex};
+pub(crate) use version2::BlockHead;
+pub use version2::Version2Segment;

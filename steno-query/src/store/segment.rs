@@ -11,9 +11,9 @@ use std::{
 };
 
 use steno_core::{SegmentId, TimestampNs};
-use steno_index::Index;
+use steno_index::{AnyIndex, Facts, Index};
 
-use super::{Fault, ThreadDirs};
+use super::{Fault, ThreadDirs, version2::Version2Segment};
 
 /// A packet file and its index.
 #[derive(Debug)]
@@ -23,9 +23,18 @@ pub struct Segment {
     /// What the index said when it was first opened.
     summary: OnceLock<Summary>,
     /// The index, kept open as long as there is room for it.
-    index: OnceLock<Arc<Index>>,
+    index: OnceLock<SegmentIndex>,
     /// The inode of the index file that the two above are of.
     inode: OnceLock<u64>,
+}
+
+/// The index of a segment, of either format. Clones are the same index.
+#[derive(Clone, Debug)]
+pub enum SegmentIndex {
+    /// Steno's own.
+    Native(Arc<Index>),
+    /// The table of stenographer 1.0.1, with what the packet file adds to it.
+    Version2(Arc<Version2Segment>),
 }
 
 /// What is known of a segment without looking into it again.
@@ -33,8 +42,57 @@ pub struct Segment {
 pub(crate) struct Summary {
     /// The earliest and the latest time of a packet; `None` without packets.
     pub(crate) times: Option<(TimestampNs, TimestampNs)>,
-    /// Packets.
-    pub(crate) packets: u32,
+    /// Times between which all packets certainly lie; `None` without packets.
+    pub(crate) bounds: Option<(TimestampNs, TimestampNs)>,
+    /// Whether its index is one that stenographer 1.0.1 wrote.
+    pub(crate) of_1_0_1: bool,
+}
+
+impl SegmentIndex {
+    /// The earliest and the latest time of a packet; `None` without packets. In a segment of stenographer 1.0.1, the times
+    /// of its first and its last packet.
+    pub fn time_range(&self) -> Option<(TimestampNs, TimestampNs)> {
+        match self {
+            Self::Native(index) => index.time_range(),
+            Self::Version2(segment) => segment.times(),
+        }
+    }
+
+    /// Packets; `None` where stenographer 1.0.1 wrote the index, which does not say.
+    pub fn packets(&self) -> Option<u32> {
+        match self {
+            Self::Native(index) => Some(index.packets()),
+            Self::Version2(segment) => segment.packets(),
+        }
+    }
+
+    /// Conversations; `None` in the format that knows none.
+    pub fn conversations(&self) -> Option<u32> {
+        match self {
+            Self::Native(index) => Some(index.conversations()),
+            Self::Version2(_) => None,
+        }
+    }
+
+    /// The circumstances of the capture; `None` where stenographer 1.0.1 wrote the index, which does not say.
+    ///
+    /// # Errors
+    /// A damaged index.
+    pub fn facts(&self) -> Result<Option<&Facts>, Fault> {
+        match self {
+            Self::Native(index) => index.facts().map(Some).map_err(|e| Fault::of_index(&e)),
+            Self::Version2(segment) => Ok(segment.facts()),
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        match self {
+            Self::Native(index) => Summary { times: index.time_range(), bounds: index.time_range(), of_1_0_1: false },
+            Self::Version2(segment) => {
+                Summary { times: segment.times(), bounds: segment.bounds(), of_1_0_1: segment.is_of_1_0_1() }
+            }
+        }
+    }
 }
 
 impl Segment {
@@ -72,27 +130,32 @@ impl Segment {
         format!("IDX{}/{}", self.dirs.thread, self.id)
     }
 
-    /// The index, opened if it is not open. Opening reads its footer and its tables, not its contents.
+    /// The index, opened if it is not open. Opening reads its footer and its tables, not its contents; of a segment of
+    /// stenographer 1.0.1, the first and the last block header too.
     ///
     /// # Errors
     /// Why it cannot be used. It is tried again at the next call.
-    pub fn index(&self) -> Result<Arc<Index>, Fault> {
+    pub fn index(&self) -> Result<SegmentIndex, Fault> {
         if let Some(index) = self.index.get() {
-            return Ok(Arc::clone(index));
+            return Ok(index.clone());
         }
         let path = self.index_file();
         // Before the file is opened: should it be replaced between the two, the next refresh forgets what was read.
         let inode = fs::metadata(&path).map_err(|e| Fault::of_io(&e))?.ino();
-        let index = Index::open(&path).map(Arc::new).map_err(|e| Fault::of_index(&e))?;
+        let index = match AnyIndex::open(&path).map_err(|e| Fault::of_index(&e))? {
+            AnyIndex::Native(index) => SegmentIndex::Native(Arc::new(index)),
+            AnyIndex::Version2(index) => {
+                SegmentIndex::Version2(Arc::new(Version2Segment::new(index, &self.packet_file())?))
+            }
+        };
         let _known = self.inode.set(inode);
-        let _known = self.summary.set(Summary { times: index.time_range(), packets: index.packets() });
+        let _known = self.summary.set(index.summary());
         Ok(index)
     }
 
-    /// The earliest and the latest time of a packet, where the index has been opened before and there are packets. Opens
-    /// nothing.
+    /// Times between which all packets lie, where the index has been opened before and there are packets. Opens nothing.
     pub fn known_times(&self) -> Option<(TimestampNs, TimestampNs)> {
-        self.summary.get().and_then(|summary| summary.times)
+        self.summary.get().and_then(|summary| summary.bounds)
     }
 
     /// What its index said when it was first opened; opens it if that has not been.
@@ -101,7 +164,7 @@ impl Segment {
             return Ok(*summary);
         }
         let index = self.index()?;
-        let summary = Summary { times: index.time_range(), packets: index.packets() };
+        let summary = index.summary();
         if self.index.get().is_none() && room.take() && self.index.set(index).is_err() {
             room.give_back();
         }

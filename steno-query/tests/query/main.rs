@@ -7,6 +7,8 @@ mod damage;
 mod flows;
 mod generate;
 mod model;
+mod old_index;
 mod order_and_limits;
 mod receipts;
 mod support;
+mod version2;

@@ -8,13 +8,15 @@ use std::{
 use steno_core::{
     SegmentId, TimestampNs,
     block::{Block, BlockWriter, PacketHeader, Push, TP_STATUS_VLAN_TPID_VALID, TP_STATUS_VLAN_VALID},
-    packet::decode,
+    packet::{decode, decode_as_indexed},
     pcap::{CaptureMeta, CaptureWriter, Format, InterfaceMeta, Record},
     testkit::RecipePacket,
 };
-use steno_index::{Facts, Log, note_block, seal, segment::SegmentPaths};
+use steno_index::{Facts, Log, log::Entry, note_block, seal, seal_version2, segment::SegmentPaths};
 use steno_query::{Answer, Expr, Fields, Options, Query, Store};
 use tempfile::TempDir;
+
+use crate::old_index;
 
 /// A store in a temporary directory, and all that was put into it.
 pub(crate) struct TestStore {
@@ -28,7 +30,9 @@ pub(crate) struct Stored {
     pub(crate) packet: RecipePacket,
     pub(crate) thread: u32,
     pub(crate) segment: u64,
+    /// As answers number it: in order, or by its position.
     pub(crate) number: u32,
+    of_1_0_1: bool,
 }
 
 /// How a segment is written.
@@ -40,14 +44,27 @@ pub(crate) struct Shape {
     pub(crate) block_packets: u32,
     /// Whether the index gets a checksum of each block.
     pub(crate) crc: bool,
+    /// What kind of index it is.
+    pub(crate) index: IndexKind,
     /// What the index says of the capture.
     pub(crate) facts: Facts,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { block_bytes: 1 << 20, block_packets: u32::MAX, crc: true, facts: Facts::default() }
+        let index = IndexKind::Native;
+        Self { block_bytes: 1 << 20, block_packets: u32::MAX, crc: true, index, facts: Facts::default() }
     }
+}
+
+/// What kind of index a segment has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IndexKind {
+    Native,
+    /// Version 2, by Steno.
+    Leveldb,
+    /// Version 2, by stenographer 1.0.1.
+    Old,
 }
 
 /// An answer's packet, as it is compared.
@@ -92,13 +109,31 @@ impl TestStore {
         let (blocks, log) = blocks(packets, shape);
         let mut index = Vec::new();
         let facts = Facts { block_bytes: shape.block_bytes, thread, ..shape.facts.clone() };
-        let _sealed = seal(&log, &facts, &mut index).unwrap();
+        match shape.index {
+            IndexKind::Native => drop(seal(&log, &facts, &mut index).unwrap()),
+            IndexKind::Leveldb => drop(seal_version2(&log, &facts, &mut index).unwrap()),
+            IndexKind::Old => index = old_index::index(&log, packets.iter().map(|p| p.bytes.as_slice())),
+        }
         // Not by way of hidden names and syncs, which cost a test more than all else and are tested where they are.
         fs::write(paths.packet_file(), blocks).unwrap();
         fs::write(paths.index_file(), index).unwrap();
-        let stored =
-            |(number, packet): (u32, &RecipePacket)| Stored { packet: packet.clone(), thread, segment, number };
-        self.packets.extend((0..).zip(packets).map(stored));
+        let positions = log.entries().filter_map(|entry| match entry.unwrap() {
+            Entry::Packet(note) => Some(note.position.0),
+            Entry::Block(_) => None,
+        });
+        let numbers: Vec<u32> = match shape.index {
+            IndexKind::Native => (0..).take(packets.len()).collect(),
+            IndexKind::Leveldb | IndexKind::Old => positions.collect(),
+        };
+        let of_1_0_1 = shape.index == IndexKind::Old;
+        let stored = |(number, packet): (u32, &RecipePacket)| Stored {
+            packet: packet.clone(),
+            thread,
+            segment,
+            number,
+            of_1_0_1,
+        };
+        self.packets.extend(numbers.into_iter().zip(packets).map(stored));
     }
 
     /// Forgets what is in a segment that a test has made unreadable.
@@ -110,6 +145,7 @@ impl TestStore {
     pub(crate) fn scan(&self, expr: &Expr) -> Vec<Got> {
         let mut tags = Vec::new();
         let wanted = self.packets.iter().filter(|stored| {
+            let decode = if stored.of_1_0_1 { decode_as_indexed } else { decode };
             let decoded = decode(&stored.packet.frame(), &mut tags);
             expr.matches(&Fields::of(&decoded, &tags), stored.packet.time)
         });
