@@ -26,7 +26,7 @@ fn succeeds(program: &str, args: &[&str]) -> bool {
     Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
 }
 
-/// A file system of its own in a file. Thawed and unmounted when it goes out of scope.
+/// A file system of its own in a file. Unmounted when it goes out of scope.
 struct Disk {
     at: PathBuf,
     _image: tempfile::TempDir,
@@ -47,18 +47,24 @@ impl Disk {
         &self.at
     }
 
-    fn freeze(&self) {
+    fn freeze(&self) -> Frozen<'_> {
         assert!(succeeds("fsfreeze", &["-f", self.at.to_str().unwrap()]), "fsfreeze fails");
+        Frozen(self)
     }
+}
 
-    fn thaw(&self) -> bool {
-        succeeds("fsfreeze", &["-u", self.at.to_str().unwrap()])
+/// Until it goes out of scope; before the capture does, whose end would be waited for in vain.
+struct Frozen<'a>(&'a Disk);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let thawed = succeeds("fsfreeze", &["-u", self.0.at.to_str().unwrap()]);
+        assert!(thawed || thread::panicking(), "the disk stays frozen");
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = self.thaw();
         let begun = Instant::now();
         while !succeeds("umount", &[self.at.to_str().unwrap()]) && begun.elapsed() < Duration::from_secs(5) {
             thread::sleep(Duration::from_millis(100));
@@ -87,12 +93,12 @@ fn a_write_that_does_not_end_ends_the_process() {
         // Quiet for longer than a thread may be stuck.
         thread::sleep(Duration::from_secs(5));
         assert!(child.try_wait().unwrap().is_none(), "{way}: {}", log());
-        disk.freeze();
+        let frozen = disk.freeze();
         wire.send(dir.path(), &some_frames(10), 10_000);
         wait_for("watchdog: thread packet0 has not got on for 3 s, writing packets");
         assert!(log().contains("is the disk stuck?"), "{way}: it is told before: {}", log());
         // Only then the call can come back that the process hangs in.
-        assert!(disk.thaw());
+        drop(frozen);
         let status = child.wait().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(6), "{way}: {status}: {}", log());
     }
@@ -107,10 +113,10 @@ fn an_index_that_cannot_be_written_ends_the_process_too() {
     fs::create_dir(disk.path().join("index")).unwrap();
     std::os::unix::fs::symlink(disk.path().join("index"), dir.path().join("IDX0")).unwrap();
     let capture = wire.capture(dir.path(), &["--watchdog_sec=3", "--fileage_sec=1"]);
-    disk.freeze();
+    let frozen = disk.freeze();
     wire.send(dir.path(), &some_frames(10), 10_000);
     capture.wait_for("thread index0 has not got on for 15 s, bringing a segment to the disk");
-    assert!(disk.thaw());
+    drop(frozen);
 }
 
 #[test]
@@ -122,10 +128,11 @@ fn without_watchdogs_it_waits_as_long_as_it_takes() {
     fs::create_dir(&store).unwrap();
     let mut capture = wire.capture(&store, &["--no_watchdogs", "--watchdog_sec=3"]);
     let sent = some_frames(10);
-    disk.freeze();
+    let frozen = disk.freeze();
     wire.send(dir.path(), &sent, 10_000);
     thread::sleep(Duration::from_secs(6));
-    assert!(disk.thaw() && capture.is_running());
+    drop(frozen);
+    assert!(capture.is_running());
     assert_eq!(capture.stop().0, 0);
     assert_eq!(frames(&store, 0), sent);
 }
