@@ -1,10 +1,12 @@
-//! What the tests and benches of every crate share: frames by layers, packets by recipe, and how a test says that it
+//! What the tests and benches of every crate share: frames by layers, packets by recipe, manual pages, and how a test says that it
 //! cannot run here. Not part of a normal build (feature `testkit`).
 
 mod frames;
+mod manual;
 mod recipe;
 mod require;
 
 pub use frames::FrameBuilder;
+pub use manual::{ManualEntry, flags_in, manual_complaints, manual_entries};
 pub use recipe::{RecipeError, RecipePacket, block_of, recipe};
 pub use require::{need, shared_dir};

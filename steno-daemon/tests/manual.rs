@@ -1,0 +1,67 @@
+//! The manual page and the program agree.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
+
+use steno_core::testkit::{ManualEntry, flags_in, manual_complaints, manual_entries, need};
+
+fn page() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../man/stenographer.1")
+}
+
+fn text() -> String {
+    fs::read_to_string(page()).unwrap()
+}
+
+fn entries() -> Vec<ManualEntry> {
+    manual_entries(&text())
+}
+
+#[test]
+fn the_manual_page_has_each_flag_and_no_other() {
+    let help = Command::new(env!("CARGO_BIN_EXE_stenographer")).arg("-help").output().unwrap();
+    // Each has a line of its own.
+    let help = String::from_utf8([help.stdout, help.stderr].concat()).unwrap();
+    let known: BTreeSet<String> = help
+        .lines()
+        .filter(|line| line.starts_with("  -"))
+        .filter_map(|line| flags_in(line).into_iter().next())
+        .collect();
+    assert!(known.len() > 5, "{help}");
+    let told: BTreeSet<String> = entries().iter().flat_map(|entry| flags_in(&entry.tag)).collect();
+    assert_eq!(told, known);
+}
+
+/// Words as `MaxDirectoryFiles`.
+fn keys_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let is_key = |word: &&str| {
+        word.starts_with(|c: char| c.is_ascii_uppercase()) && word.contains(|c: char| c.is_ascii_lowercase())
+    };
+    words.filter(is_key).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_manual_page_has_each_key_and_no_other() {
+    // The tables of the keys stand in one place of the source.
+    let source = include_str!("../src/config/read.rs");
+    let tables = source.split("KEYS: &[&str] = &[").skip(1).filter_map(|table| table.split("];").next());
+    let known: BTreeSet<String> = tables.flat_map(keys_in).collect();
+    assert!(known.len() > 30, "{known:?}");
+    let text = text();
+    let section = text.split(".SH CONFIGURATION").nth(1).unwrap().split(".SH").next().unwrap();
+    let entries = manual_entries(section);
+    let mut told: BTreeSet<String> = entries.iter().flat_map(|entry| keys_in(&entry.tag)).collect();
+    // Objects tell the keys within.
+    let within = entries.iter().filter(|entry| ["Rpc", "Limits"].contains(&entry.tag.as_str()));
+    told.extend(within.flat_map(|entry| keys_in(&entry.text)).filter(|key| !["Bounds"].contains(&key.as_str())));
+    assert_eq!(told, known);
+}
+
+#[test]
+fn the_manual_page_is_well_formed() {
+    let complaints = manual_complaints(&page());
+    if need(complaints.is_some(), "man") {
+        assert_eq!(complaints.unwrap(), "");
+    }
+}
