@@ -1,5 +1,4 @@
 //! The manual page of `stenoread` and the program agree.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
