@@ -88,7 +88,6 @@ fn what_cannot_be_captured_is_said_in_a_sentence_and_leaves_nothing() {
     let below_file = format!("--dir={}/file/store", dir.path().display());
     for (flags, expected) in [
         (&[at.as_str(), "--testimony=/x"][..], "with --iface"),
-        (&[at.as_str(), "--index_format=leveldb"], "native"),
         (&[at.as_str(), "--uid=nosuchuser"], "no such user"),
         (&[at.as_str(), "--gid=nosuchgroup"], "no such group"),
         (&[at.as_str(), "--filter=0006000000000000000600000000000"], "no multiple"),

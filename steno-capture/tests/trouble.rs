@@ -241,7 +241,7 @@ fn a_start_that_fails_says_so_with_its_status_where_nobody_reads() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = Command::new(env!("CARGO_BIN_EXE_stenotype"));
-    let _ = command.arg(format!("--dir={}", dir.path().display())).arg("--index_format=leveldb").stdin(Stdio::null());
+    let _ = command.arg(format!("--dir={}", dir.path().display())).arg("--testimony=/x").stdin(Stdio::null());
     assert_eq!(command.stderr(writer).status().unwrap().code(), Some(1));
 }
 

@@ -9,8 +9,8 @@ use std::{
 
 use steno_core::{
     BLOCK_BYTES, Position,
-    block::{BLOCK_HEADER_BYTES, Block, BlockError, BlockHeader},
-    packet::decode,
+    block::{BLOCK_HEADER_BYTES, Block, BlockError, BlockHeader, RawPacket},
+    packet::{Decoded, Tag, decode},
 };
 
 use crate::{BlockNote, Facts, IndexError, Log, Summary, seal};
@@ -96,11 +96,23 @@ pub fn note_packet_file(
 /// # Errors
 /// A chain that is broken. The log is as it was.
 pub fn note_block(log: &mut Log, offset_bytes: u64, block: &Block<'_>, crc32c: Option<u32>) -> Result<u64, BlockError> {
+    note_block_by(log, offset_bytes, block, crc32c, |packet, tags| decode(&packet.frame(), tags))
+}
+
+/// As [`note_block`], with another reading of the packets.
+#[inline]
+pub(crate) fn note_block_by(
+    log: &mut Log,
+    offset_bytes: u64,
+    block: &Block<'_>,
+    crc32c: Option<u32>,
+    decode: impl Fn(&RawPacket<'_>, &mut Vec<Tag>) -> Decoded,
+) -> Result<u64, BlockError> {
     let captured_bytes = block.packets().try_fold(0, |sum, packet| Ok(sum + u64::from(packet?.header.snaplen)))?;
     let mut tags = Vec::new();
     for packet in block.packets() {
         let packet = packet?;
-        let decoded = decode(&packet.frame(), &mut tags);
+        let decoded = decode(&packet, &mut tags);
         // Positions have 32 bits; `seal` refuses a block that ends past them.
         let position = offset_bytes.saturating_add(u64::from(packet.offset_bytes));
         let position = Position(u32::try_from(position).unwrap_or(u32::MAX));

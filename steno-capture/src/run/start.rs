@@ -16,7 +16,7 @@ use super::{
     signals::SignalHandlers,
 };
 use crate::{
-    CaptureError, Flags, IndexFormat, IoChoice, Seccomp, Switch,
+    CaptureError, Flags, IoChoice, Seccomp, Switch,
     console::{Level, debug, info, shows, warning},
     control::Control,
     counters::Counters,
@@ -91,10 +91,6 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
 fn refuse(flags: &Flags) -> Result<(), CaptureError> {
     if Flags::given(flags.testimony.as_ref()).is_some() {
         let (what, instead) = ("--testimony is not supported:", "capture from an interface with --iface");
-        return Err(CaptureError::NotSupported { what, instead });
-    }
-    if flags.index_format == IndexFormat::Leveldb {
-        let (what, instead) = ("--index_format=leveldb comes with a later release:", "use --index_format=native");
         return Err(CaptureError::NotSupported { what, instead });
     }
     if flags.io == Some(IoChoice::Uring) {
@@ -219,7 +215,7 @@ impl Parts<'_> {
                 let sealing = Sealing {
                     thread: number,
                     nice_level: flags.index_nicelevel,
-                    with_index: !flags.no_index,
+                    index: (!flags.no_index).then_some(flags.index_format),
                     counters: Arc::clone(&counters),
                     control: self.control.clone(),
                 };

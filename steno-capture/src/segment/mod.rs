@@ -4,6 +4,7 @@
 //! files, and goes on when a write fails. [`Sealer`] is its index thread, which makes the index and publishes both files.
 
 mod failure;
+mod indexer;
 mod names;
 mod open;
 mod rotation;
@@ -11,6 +12,7 @@ mod seal;
 mod sealer;
 mod writer;
 
+pub(crate) use indexer::Indexer;
 pub(crate) use open::{OpenSegment, Place};
 pub(crate) use rotation::Rotation;
 pub(crate) use seal::SealJob;

@@ -8,8 +8,9 @@ use std::{
     sync::Arc,
 };
 
-use steno_index::{Facts, IndexError, Log, Sealer, Summary, index_packet_file, segment::SegmentPaths};
+use steno_index::{Facts, IndexError, Log, Summary, segment::SegmentPaths};
 
+use super::Indexer;
 use crate::{
     io::PacketFile,
     watchdog::{Pulse, Watched, Work},
@@ -50,19 +51,19 @@ impl SealJob {
 
     /// Gives the packet file its length, writes the index beside it unless there is to be none, and publishes what is
     /// there. May be tried again. `pulse` shows each call that could get stuck.
-    pub(crate) fn run(&self, sealer: Option<&mut Sealer>, pulse: &Pulse) -> Result<Option<Summary>, SealError> {
+    pub(crate) fn run(&self, indexer: Option<&mut Indexer>, pulse: &Pulse) -> Result<Option<Summary>, SealError> {
         pulse.turn_to(Work::Sync);
-        let result = self.seal(sealer, pulse);
+        let result = self.seal(indexer, pulse);
         pulse.turn_to(Work::Rest);
         result
     }
 
-    fn seal(&self, sealer: Option<&mut Sealer>, pulse: &Pulse) -> Result<Option<Summary>, SealError> {
+    fn seal(&self, indexer: Option<&mut Indexer>, pulse: &Pulse) -> Result<Option<Summary>, SealError> {
         let packets = self.paths.hidden_packet_file();
         let at = |path: &Path| path.display().to_string();
         let file_error = |source| SealError::File { path: at(&packets), source };
         self.file.set_len(self.file_bytes()).map_err(file_error)?;
-        let Some(sealer) = sealer else {
+        let Some(indexer) = indexer else {
             self.paths.publish_without_index().map_err(SealError::Publish)?;
             return Ok(None);
         };
@@ -72,11 +73,11 @@ impl SealJob {
         let mut out = create(&path, pulse).map_err(write)?;
         pulse.turn_to(Work::Rest);
         let summary = match &self.log {
-            Some(log) => sealer.seal(log, &self.facts, &mut out).map_err(index_error)?,
+            Some(log) => indexer.seal(log, &self.facts, &mut out).map_err(index_error)?,
             None => {
                 let packets = File::open(&packets).map_err(file_error)?;
                 let mut packets = BufReader::new(Watched::new(packets, pulse)).take(self.file_bytes());
-                index_packet_file(&mut packets, &self.facts, &mut out).map_err(index_error)?.summary
+                indexer.read_back(&mut packets, &self.facts, &mut out).map_err(index_error)?
             }
         };
         out.flush().map_err(write)?;

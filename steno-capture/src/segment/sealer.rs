@@ -13,8 +13,9 @@ use std::{
 
 use steno_index::Log;
 
-use super::{SealJob, seal::SealError};
+use super::{Indexer, SealJob, seal::SealError};
 use crate::{
+    IndexFormat,
     console::{debug, error, warning},
     control::Control,
     counters::Counters,
@@ -35,7 +36,8 @@ pub(crate) struct Sealing {
     /// The packet thread that it is beside.
     pub(crate) thread: u16,
     pub(crate) nice_level: i32,
-    pub(crate) with_index: bool,
+    /// The index to write, if any.
+    pub(crate) index: Option<IndexFormat>,
     pub(crate) counters: Arc<Counters>,
     /// Told of each segment that is whole: of none without an index, which cannot be searched.
     pub(crate) control: Control,
@@ -65,8 +67,8 @@ impl Sealer {
             {
                 warning!("the nice level of this thread stays as it is: {e}");
             }
-            let sealer = sealing.with_index.then(steno_index::Sealer::new);
-            IndexThread { jobs: received, used, sealer, failed: VecDeque::new(), sealing }.run();
+            let indexer = sealing.index.map(Indexer::new);
+            IndexThread { jobs: received, used, indexer, failed: VecDeque::new(), sealing }.run();
         })?;
         Ok(Self { jobs: Some(jobs), waiting: VecDeque::new(), logs, thread: Some(thread) })
     }
@@ -125,7 +127,7 @@ impl Sealer {
 struct IndexThread {
     jobs: Receiver<SealJob>,
     used: mpsc::Sender<Log>,
-    sealer: Option<steno_index::Sealer>,
+    indexer: Option<Indexer>,
     /// Files that could not be published so far.
     failed: VecDeque<SealJob>,
     sealing: Sealing,
@@ -158,7 +160,7 @@ impl IndexThread {
     }
 
     fn publish(&mut self, mut job: SealJob) {
-        match job.run(self.sealer.as_mut(), &self.sealing.counters.index_pulse) {
+        match job.run(self.indexer.as_mut(), &self.sealing.counters.index_pulse) {
             Ok(summary) => {
                 self.sealing.counters.segments.add(1);
                 if summary.is_some() {

@@ -15,10 +15,11 @@ use steno_core::{
     block::{Block, BlockWriter},
     testkit::{block_of, recipe},
 };
-use steno_index::{Drops, Facts, Index, verify_segment};
+use steno_index::{Attribute, Drops, Facts, Index, Version2Index, verify_segment};
 
 use super::*;
 use crate::{
+    IndexFormat,
     control::Control,
     counters::Counters,
     io::{BlockSink, BlockWrite, Ended, SyncSink},
@@ -121,6 +122,10 @@ impl Bench {
     }
 
     fn with(change: impl FnOnce(&mut WriterOptions)) -> Self {
+        Self::in_format(IndexFormat::Native, change)
+    }
+
+    fn in_format(format: IndexFormat, change: impl FnOnce(&mut WriterOptions)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let place = Place { packets_dir: dir.path().join("PKT0"), index_dir: dir.path().join("IDX0") };
         fs::create_dir(&place.packets_dir).unwrap();
@@ -144,7 +149,7 @@ impl Bench {
             sealer: Sealer::start(Sealing {
                 thread: 0,
                 nice_level: 0,
-                with_index: options.with_index,
+                index: options.with_index.then_some(format),
                 counters: Arc::clone(&counters),
                 control: Control::default(),
             })
@@ -418,12 +423,18 @@ fn without_an_index_the_packet_file_is_published_alone() {
 
 #[test]
 fn an_index_without_its_log_is_read_back_from_the_packets() {
-    let mut bench = Bench::new();
+    read_back(IndexFormat::Native, |path| Index::open(path).unwrap().facts().unwrap().clone());
+    read_back(IndexFormat::Leveldb, |path| Version2Index::open(path).unwrap().extra().unwrap().facts.clone());
+}
+
+fn read_back(format: IndexFormat, facts: impl Fn(&std::path::Path) -> Facts) {
+    let mut bench = Bench::in_format(format, |_| {});
     bench.take();
     bench.take();
     let _ = bench.finish();
     let id = bench.published()[0];
-    let with_log = fs::read(bench.dir.path().join("IDX0").join(id.to_string())).unwrap();
+    let path = bench.dir.path().join("IDX0").join(id.to_string());
+    let (with_log, facts) = (fs::read(&path).unwrap(), facts(&path));
 
     // The same file sealed as the index thread does it when too many wait.
     let place = Place { packets_dir: bench.dir.path().join("PKT1"), index_dir: bench.dir.path().join("IDX1") };
@@ -433,11 +444,23 @@ fn an_index_without_its_log_is_read_back_from_the_packets() {
     let packets = bench.dir.path().join("PKT0").join(id.to_string());
     let copied = fs::copy(packets, again.paths.hidden_packet_file()).unwrap();
     assert_eq!(copied, 2 * u64::from(BLOCK));
-    let facts = bench.index(id).facts().unwrap().clone();
     let job = SealJob { paths: again.paths, file: again.file, blocks: 2, log: None, facts };
-    let summary = job.run(Some(&mut steno_index::Sealer::new()), &Pulse::default()).unwrap().unwrap();
+    let summary = job.run(Some(&mut Indexer::new(format)), &Pulse::default()).unwrap().unwrap();
     assert_eq!(summary.packets, 4);
     assert_eq!(fs::read(job.paths.index_file()).unwrap(), with_log);
+}
+
+#[test]
+fn an_index_for_1_0_1_is_sealed_of_every_file() {
+    let mut bench = Bench::in_format(IndexFormat::Leveldb, |_| {});
+    (0..5).for_each(|_| bench.take());
+    // Both are held against their packets.
+    assert_eq!(bench.finish(), [vec![1, 2, 3, 4], vec![5]]);
+    let id = bench.published()[1].to_string();
+    let index = Version2Index::open(&bench.dir.path().join("IDX0").join(id)).unwrap();
+    let packets = |attribute| index.positions(attribute).unwrap().map_or(0, |positions| positions.len());
+    assert_eq!([Attribute::Port(80), Attribute::Port(5), Attribute::Port(4)].map(packets), [2, 2, 0]);
+    assert_eq!(index.extra().unwrap().facts.interface, "test0");
 }
 
 #[test]

@@ -60,8 +60,12 @@ impl Findings {
             self.lines.push(format!("{name}: and {} more findings", report.more_problems));
         }
         if report.is_clean() {
-            let Report { blocks, packets, conversations, .. } = report;
-            self.lines.push(format!("{name}: ok, {packets} packets in {blocks} blocks, {conversations} conversations"));
+            let Report { blocks, packets, conversations, attributes, .. } = report;
+            let by = match attributes {
+                0 => format!("{conversations} conversations"),
+                keys => format!("an index of version 2 with {keys} keys"),
+            };
+            self.lines.push(format!("{name}: ok, {packets} packets in {blocks} blocks, {by}"));
         }
     }
 

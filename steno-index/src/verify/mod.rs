@@ -4,5 +4,6 @@ mod conversations;
 mod postings;
 mod segment;
 mod structure;
+mod version2;
 
 pub use segment::{Problem, Report, verify_segment};

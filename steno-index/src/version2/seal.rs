@@ -71,21 +71,33 @@ impl Version2Sealer {
     /// # Errors
     /// As there.
     pub fn seal(&mut self, log: &Log, facts: &Facts, out: &mut impl Write) -> Result<Summary, IndexError> {
-        let mut summary = self.note(log)?;
-        let starts = self.place(log)?;
-        let mut order: Vec<(Attribute, usize)> = self.attributes.keys().iter().copied().zip(0..).collect();
-        order.sort_unstable();
+        let (mut summary, attributes) = self.sort(log)?;
         let mut table = TableWriter::new(out);
         table.add(&VERSION_KEY, &[MAJOR.to_be_bytes(), 0u32.to_be_bytes()].concat())?;
-        for (attribute, number) in order {
-            let start = starts.get(number).copied().unwrap_or_default();
-            let count = self.counts.get(number).copied().unwrap_or_default() as usize;
-            let positions = self.positions.get(start..start + count).unwrap_or_default();
+        for (attribute, positions) in attributes {
             table.add_words(attribute.key().as_bytes(), positions)?;
         }
         table.meta(META_KEY, &Extra::new(facts, &summary).entries()?)?;
         summary.file_bytes = table.finish()?;
         Ok(summary)
+    }
+
+    /// Sums up the log, and gives each attribute of its packets with their positions, in the order of the keys.
+    pub(crate) fn sort(
+        &mut self,
+        log: &Log,
+    ) -> Result<(Summary, impl Iterator<Item = (Attribute, &[u32])>), IndexError> {
+        let summary = self.note(log)?;
+        let starts = self.place(log)?;
+        let mut order: Vec<(Attribute, usize)> = self.attributes.keys().iter().copied().zip(0..).collect();
+        order.sort_unstable();
+        let (positions, counts) = (self.positions.as_slice(), self.counts.as_slice());
+        let sorted = order.into_iter().map(move |(attribute, number)| {
+            let start = starts.get(number).copied().unwrap_or_default();
+            let count = counts.get(number).copied().unwrap_or_default() as usize;
+            (attribute, positions.get(start..start + count).unwrap_or_default())
+        });
+        Ok((summary, sorted))
     }
 
     /// Numbers the attributes of all packets, and sums up.
