@@ -228,3 +228,59 @@ impl Blocks {
         Ok(Some((offset_bytes, &self.buffer)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use steno_core::{
+        TimestampNs,
+        block::{BlockWriter, Push},
+    };
+
+    use super::*;
+
+    /// A packet file of blocks with these sequence numbers.
+    fn packet_file(block_bytes: u32, seq_nums: &[u64]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut writer = BlockWriter::new(block_bytes);
+        for &seq_num in seq_nums {
+            for i in 0..3 {
+                let pushed = writer.push(TimestampNs::from_parts(100, i), 1000, &[7; 1000]).unwrap();
+                assert!(matches!(pushed, Push::Stored { .. }));
+            }
+            file.write_all(writer.finish(seq_num)).unwrap();
+            writer.clear();
+        }
+        file
+    }
+
+    #[test]
+    fn the_distance_of_blocks_is_told_by_their_headers() {
+        for (block_bytes, seq_nums, expected) in [
+            (1 << 20, &[5, 6, 7][..], 1 << 20),
+            (1 << 20, &[5], 1 << 20),
+            // 1 MiB is a multiple of these, and a block starts there, too.
+            (1 << 16, &(1..40).collect::<Vec<_>>(), 1 << 16),
+            (12 << 10, &[9, 10], 12 << 10),
+            (3 << 20, &[1, 2, 3], 3 << 20),
+            // Blocks are missing.
+            (1 << 20, &[5, 9, 10], 1 << 20),
+            (1 << 16, &[1, 3], 1 << 16),
+        ] {
+            let file = packet_file(block_bytes, seq_nums);
+            assert_eq!(detect_block_bytes(&file).unwrap(), Some(expected), "{block_bytes}, {seq_nums:?}");
+        }
+    }
+
+    #[test]
+    fn what_begins_with_no_block_has_no_distance() {
+        assert_eq!(detect_block_bytes(&tempfile::tempfile().unwrap()).unwrap(), None);
+        let mut zeros = tempfile::tempfile().unwrap();
+        zeros.write_all(&[0; 1 << 16]).unwrap();
+        assert!(matches!(detect_block_bytes(&zeros), Err(IndexError::Block { offset_bytes: 0, .. })));
+        let mut short = tempfile::tempfile().unwrap();
+        short.write_all(&[2; 10]).unwrap();
+        assert!(matches!(detect_block_bytes(&short), Err(IndexError::ReadPackets { .. })));
+    }
+}

@@ -192,3 +192,82 @@ fn ascending(mut positions: Vec<u32>) -> Vec<u32> {
     positions.dedup();
     positions
 }
+
+#[cfg(test)]
+mod tests {
+    use steno_core::{
+        Position, TimestampNs,
+        packet::{Frame, decode},
+        testkit::FrameBuilder,
+    };
+    use steno_index::{BlockNote, Facts, Log, seal_version2};
+
+    use super::*;
+    use crate::parse;
+
+    /// 10,000 packets of UDP port 53 from hosts 10.0.x.y, 64 bytes apart; every hundredth is TCP port 80 instead.
+    fn index() -> Version2Index {
+        let (mut log, mut tags) = (Log::new(), Vec::new());
+        for i in 0u32..10_000 {
+            let [_, _, high, low] = i.to_be_bytes();
+            let frame = FrameBuilder::ethernet().ipv4([10, 0, high, low], [10, 9, 9, 9]);
+            let frame = if i % 100 == 0 { frame.tcp(80, 80) } else { frame.udp(53, 53) }.build();
+            let decoded = decode(&Frame::new(&frame), &mut tags);
+            log.note(Position(48 + 64 * i), TimestampNs::from_parts(100, i), 60, &decoded, &tags);
+        }
+        let note = BlockNote { offset_bytes: 0, used_bytes: 1 << 20, crc32c: None, seq_num: 1 };
+        log.end_block(note);
+        let mut file = Vec::new();
+        let _summary = seal_version2(&log, &Facts::default(), &mut file).unwrap();
+        Version2Index::from_bytes(file).unwrap()
+    }
+
+    fn found(index: &Version2Index, query: &str, has_outer_tags: bool) -> (Option<usize>, Narrowing) {
+        let lookup = Lookup::of(&parse(query, TimestampNs::MAX).unwrap().expr);
+        let (positions, ran) = Narrowing::of(&lookup, has_outer_tags).run(index).unwrap();
+        assert!(positions.iter().flatten().is_sorted_by(|a, b| a < b));
+        (positions.map(|positions| positions.len()), ran)
+    }
+
+    #[test]
+    fn look_ups_lead_to_the_packets_with_the_attributes() {
+        let index = index();
+        for (query, expected) in [
+            ("port 53", Some(9_900)),
+            ("tcp", Some(100)),
+            ("port 80 or host 10.0.0.1", Some(101)),
+            ("src net 10.0.1.0/24 and udp port 53", Some(253)),
+            ("host 10.0.0.0 and not tcp", Some(1)),
+            ("sctp port 53", Some(0)),
+            ("host 1.1.1.1 and tcp", Some(0)),
+            ("mpls", Some(0)),
+            ("ip", None),
+            ("not host 10.0.0.1", None),
+            ("port 80 or arp", None),
+            ("last 5m", None),
+            ("vlan 5", Some(0)),
+            ("vlan", Some(0)),
+        ] {
+            assert_eq!(found(&index, query, true).0, expected, "{query}");
+        }
+        // Where outer tags are not among the keys, any packet may have one.
+        for query in ["vlan 5", "vlan", "vlan 5 or tcp"] {
+            assert_eq!(found(&index, query, false).0, None, "{query}");
+        }
+        assert_eq!(found(&index, "vlan 5 and tcp", false).0, Some(100));
+    }
+
+    #[test]
+    fn few_packets_are_read_rather_than_narrowed_down_by_what_is_common() {
+        let index = index();
+        let (positions, ran) = found(&index, "host 10.0.0.1 and tcp", true);
+        assert_eq!(positions, Some(1), "which is UDP, and decided when it is read");
+        let frame = FrameBuilder::ethernet().ipv4([10, 0, 0, 1], [10, 9, 9, 9]).udp(53, 53).build();
+        let (mut tags, frame) = (Vec::new(), Frame::new(&frame));
+        let decoded = decode(&frame, &mut tags);
+        assert!(ran.holds(&Fields::of(&decoded, &tags)), "what it says of the packets is what led to them");
+        let (positions, ran) = found(&index, "net 10.0.0.0/16 and tcp", true);
+        assert_eq!(positions, Some(100));
+        assert!(!ran.holds(&Fields::of(&decoded, &tags)));
+    }
+}

@@ -72,6 +72,8 @@ pub(super) struct Thread {
     pub(super) lost: Option<u64>,
     pub(super) write_errors: Option<u64>,
     pub(super) segments: u64,
+    /// Segments whose packets are not counted: stenographer 1.0.1 indexed them, and does not say.
+    pub(super) segments_uncounted: u64,
     pub(super) segments_removed: Option<u64>,
     pub(super) packet_bytes: u64,
     pub(super) index_bytes: u64,

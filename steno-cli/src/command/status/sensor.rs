@@ -67,6 +67,7 @@ fn thread(message: v1::Thread) -> Thread {
         packets_directory: message.packets_directory,
         index_directory: message.index_directory,
         packets: message.packets,
+        segments_uncounted: 0,
         bytes: Some(message.bytes),
         kernel_drops: message.kernel_drops,
         lost: Some(message.lost),

@@ -96,7 +96,10 @@ fn count(segment: &Segment, thread: &mut Thread, gaps: &mut Vec<Gap>) {
     thread.packet_bytes += taken(&segment.packet_file());
     thread.index_bytes += taken(&segment.index_file());
     let Ok(index) = segment.index() else { return };
-    thread.packets += index.packets().map_or(0, u64::from);
+    match index.packets() {
+        Some(packets) => thread.packets += u64::from(packets),
+        None => thread.segments_uncounted += 1,
+    }
     let Ok(Some(facts)) = index.facts() else { return };
     thread.kernel_drops += facts.drops.iter().map(|drops| drops.packets).fold(0, u64::saturating_add);
     gaps.extend(facts.gaps.iter().map(|gap| Gap {

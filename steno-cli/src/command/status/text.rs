@@ -118,6 +118,9 @@ fn capture(capture: &Capture, now: Moment) -> String {
 
 fn thread(page: &mut Page, thread: &Thread) {
     let mut text = count(thread.packets, "packet");
+    if thread.segments_uncounted > 0 {
+        let _ = write!(text, " and those of {} of stenographer 1.0.1", count(thread.segments_uncounted, "segment"));
+    }
     if let Some(sum) = thread.bytes {
         let _ = write!(text, " ({})", bytes(sum));
     }
@@ -221,6 +224,7 @@ mod tests {
                 lost: Some(0),
                 write_errors: Some(0),
                 segments: 2,
+                segments_uncounted: 1,
                 segments_removed: Some(3),
                 disk_bytes: 100 << 30,
                 disk_free_bytes: 40 << 30,
@@ -253,7 +257,7 @@ mod tests {
             "gap         thread 0, 2027-01-15T07:59:00.000000000Z to 2027-01-15T07:59:10.000000000Z (10 s): restart",
             "unreadable  and 2 more",
             "capture     eth1: backoff, starts again in 5 s, 1 restart, last 10 s ago: ended with status 1",
-            "thread 0    9999 packets (1.0 MiB), kernel dropped 1 (0.01 %), lost 0, failed writes 0",
+            "thread 0    9999 packets and those of 1 segment of stenographer 1.0.1 (1.0 MiB), kernel dropped 1 (0.01 %), lost 0, failed writes 0",
             "            /p: packets 0 bytes, indexes 0 bytes, 2 segments (3 removed); 40.0 GiB of 100.0 GiB free (40 %)",
             "queries     1 running (32 at once at the most); 2 finished, 3 cut short, 4 refused; 5 packets and 6 bytes delivered",
             "certificate ends 2027-02-14T08:00:00.000000000Z, in 30 d 0 h",
