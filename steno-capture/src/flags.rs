@@ -56,7 +56,7 @@ pub enum Seccomp {
 /// Captures packets from a network interface into packet files, with an index beside each.
 ///
 /// Runs until SIGTERM or SIGINT; then everything that was received is written, indexed and published, and the exit status
-/// is 0. A second signal ends it at once. Exit status 1: it could not start, or not everything could be published. 2: the
+/// is 0. A second signal ends it at once (a SIGTERM within a second of the first is the same one). Exit status 1: it could not start, or not everything could be published. 2: the
 /// command line can't be right.
 #[derive(Clone, Debug, Parser)]
 #[command(

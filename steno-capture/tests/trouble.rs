@@ -123,6 +123,22 @@ fn a_locked_filter_lets_a_stop_wait_a_second_and_a_second_signal_none() {
 }
 
 #[test]
+fn a_request_to_stop_that_comes_several_times_at_once_is_one() {
+    let Some(wire) = Wire::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let sent = some_frames(30);
+    // It waits for the block timer.
+    let mut capture = wire.capture(dir.path(), &["--filter=0006000000040000", "--blockage_sec=600"]);
+    wire.send(dir.path(), &sent, 10_000);
+    for _ in 0..20 {
+        capture.signal(Signal::TERM);
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(capture.wait(), 0, "{}", capture.log());
+    assert_eq!(sorted(frames(dir.path(), 0)), sorted(sent));
+}
+
+#[test]
 fn processes_with_the_same_fanout_id_share_the_packets() {
     let Some(wire) = Wire::new() else { return };
     let sent = some_frames(400);

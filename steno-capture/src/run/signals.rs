@@ -1,6 +1,13 @@
 //! SIGTERM and SIGINT: the first asks everyone to stop, the second ends the process at once.
+//!
+//! The end of a parent with several threads sends SIGTERM for each of them, and a service manager may have sent one before:
+//! SIGTERMs within a second are one.
 
-use std::{sync::Arc, thread};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -16,6 +23,9 @@ use crate::{
 
 /// Exit status of a process that a second signal ends.
 const INTERRUPTED: i32 = 130;
+
+/// How long a SIGTERM after a SIGTERM says nothing new.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
 
 /// Handlers that are installed. Signals that come before [`Self::obey`] wait for it.
 pub(super) struct SignalHandlers {
@@ -38,7 +48,14 @@ impl SignalHandlers {
         let mut signals = self.signals;
         let handle = signals.handle();
         let listen = move || {
+            let mut terminated: Option<Instant> = None;
             for signal in signals.forever() {
+                if signal == SIGTERM && terminated.is_some_and(|first| first.elapsed() < ONE_REQUEST) {
+                    continue;
+                }
+                if signal == SIGTERM {
+                    terminated = Some(Instant::now());
+                }
                 if stop.is_asked() {
                     info!("signal {signal} again: ending at once; hidden files stay where they are");
                     console::flush();

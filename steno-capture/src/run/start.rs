@@ -16,7 +16,7 @@ use super::{
     signals::SignalHandlers,
 };
 use crate::{
-    CaptureError, Flags, IoChoice, Seccomp, Switch,
+    CaptureError, Flags, IndexFormat, IoChoice, Seccomp, Switch,
     console::{Level, debug, info, shows, warning},
     control::Control,
     counters::Counters,
@@ -26,6 +26,9 @@ use crate::{
     segment::{OpenSegment, Place, Sealer, Sealing, WriterOptions},
     sys::{self, Acting, Host},
 };
+
+/// A daemon of 1.0.1 looks every five minutes for a file that is younger than that, and sees it 15 s late.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(120);
 
 /// A capture that is ready to run.
 pub(super) struct Started {
@@ -243,6 +246,13 @@ impl Parts<'_> {
             .collect()
     }
 
+    /// Only where a daemon of 1.0.1 may be looking.
+    fn sign_of_life(&self) -> Option<Duration> {
+        let flags = self.flags;
+        let may_be = self.control.is_none() && flags.index_format == IndexFormat::Leveldb && !flags.no_index;
+        may_be.then_some(SIGN_OF_LIFE)
+    }
+
     fn options(&self, thread: u16) -> WriterOptions {
         let flags = self.flags;
         let host = Host::current();
@@ -252,6 +262,7 @@ impl Parts<'_> {
             preallocate_bytes: flags.preallocate_file_mb << 20,
             block_crc: flags.block_crc == Switch::On,
             with_index: !flags.no_index,
+            sign_of_life: self.sign_of_life(),
             in_flight_max: flags.in_flight_max() as usize,
             facts: Facts {
                 interface: flags.iface.clone(),

@@ -135,6 +135,7 @@ impl Bench {
             preallocate_bytes: 0,
             block_crc: true,
             with_index: true,
+            sign_of_life: None,
             in_flight_max: 8,
             facts: Facts { block_bytes: BLOCK, interface: "test0".to_owned(), ..Facts::default() },
         };
@@ -249,6 +250,30 @@ fn a_full_file_makes_room_at_once() {
     let mut bench = Bench::new();
     (0..9).for_each(|_| bench.take());
     assert_eq!(bench.finish(), [vec![1, 2, 3, 4], vec![5, 6, 7, 8], vec![9]]);
+}
+
+#[test]
+fn a_daemon_that_waits_for_files_is_shown_an_empty_one_now_and_then() {
+    for (sign_of_life, shown) in [(Some(Duration::from_secs(120)), 2), (None, 0)] {
+        let mut bench = Bench::in_format(IndexFormat::Leveldb, |options| options.sign_of_life = sign_of_life);
+        // Five rotations: the second and the fourth are long enough after the start, or the last file.
+        for _ in 0..5 {
+            bench.sleep(60);
+            bench.writer().tick();
+        }
+        bench.wait_for(shown);
+        assert_eq!(bench.names("IDX0").len() as u64, shown);
+        bench.take();
+        let blocks = bench.finish();
+        assert_eq!(blocks.iter().filter(|blocks| blocks.is_empty()).count() as u64, shown);
+        assert_eq!(blocks.last(), Some(&vec![1]), "what has packets comes on its own");
+        let ids = bench.published();
+        assert_eq!(bench.names("IDX0").len(), ids.len());
+        for id in ids {
+            let index = Version2Index::open(&bench.dir.path().join("IDX0").join(id.to_string())).unwrap();
+            assert_eq!(index.version(), (2, 0));
+        }
+    }
 }
 
 #[test]

@@ -39,6 +39,9 @@ pub(crate) struct WriterOptions {
     pub(crate) preallocate_bytes: u64,
     pub(crate) block_crc: bool,
     pub(crate) with_index: bool,
+    /// How long nothing may be published: then an empty file is. A daemon of 1.0.1 takes a capture that shows no file for
+    /// five minutes for dead, and kills it; its own capture shows an empty one at each rotation.
+    pub(crate) sign_of_life: Option<Duration>,
     /// Writes under way at most.
     pub(crate) in_flight_max: usize,
     /// What every index of the thread says; drops and gaps are added.
@@ -72,6 +75,8 @@ pub(crate) struct SegmentWriter {
     pub(super) failure: Failure,
     /// Times without packets, for the next index.
     pub(super) gaps: Vec<Gap>,
+    /// When a segment was last handed over, or the capture began.
+    shown: TimestampNs,
 }
 
 impl SegmentWriter {
@@ -79,6 +84,7 @@ impl SegmentWriter {
     pub(crate) fn new(place: Place, options: WriterOptions, open: OpenSegment, means: Means) -> Self {
         let Means { sink, sealer, clock, counters, drops } = means;
         preallocate(&open, options.preallocate_bytes);
+        let shown = open.opened;
         Self {
             place,
             names: Names::after(open.paths.id()),
@@ -93,6 +99,7 @@ impl SegmentWriter {
             closing: VecDeque::new(),
             failure: Failure::default(),
             gaps: Vec::new(),
+            shown,
         }
     }
 
@@ -130,6 +137,7 @@ impl SegmentWriter {
         match self.open.as_mut().map(|open| self.options.rotation.due(open.opened, now, open.blocks)) {
             Some(Due::Nothing) => {}
             Some(Due::Rotate) => self.close(),
+            Some(Due::Rename) if self.owes_a_sign_of_life(now) => self.close_empty(),
             Some(Due::Rename) => self.rename(),
             None => {}
         }
@@ -245,6 +253,17 @@ impl SegmentWriter {
         self.number += 1;
     }
 
+    fn owes_a_sign_of_life(&self, now: TimestampNs) -> bool {
+        let silent = Duration::from_nanos(now.as_ns().saturating_sub(self.shown.as_ns()));
+        self.options.sign_of_life.is_some_and(|most| silent >= most)
+    }
+
+    /// Publishes a file without blocks.
+    fn close_empty(&mut self) {
+        self.closing.extend(self.open.take().map(|open| (self.number, open)));
+        self.number += 1;
+    }
+
     fn rename(&mut self) {
         let Some(open) = &mut self.open else { return };
         if let Err(e) = open.rename(&self.place, &mut self.names, &*self.clock) {
@@ -279,10 +298,11 @@ impl SegmentWriter {
     /// Hands segments whose writes have all ended to the index thread, oldest first.
     fn hand_over(&mut self) {
         while let Some((_, segment)) = self.closing.pop_front_if(|(_, s)| s.pending == 0 && s.failed.is_empty()) {
-            if segment.whole == 0 {
+            if segment.whole == 0 && segment.blocks > 0 {
                 discard(segment);
                 continue;
             }
+            self.shown = self.clock.now();
             let facts = &self.options.facts;
             let facts = Facts { drops: self.drops.take(), gaps: std::mem::take(&mut self.gaps), ..facts.clone() };
             let exact = segment.whole == segment.blocks;
