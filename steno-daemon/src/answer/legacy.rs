@@ -1,28 +1,24 @@
 //! `steno.Stenographer`, the service of stenographer 1.0.1, for the clients that were written for it.
 //!
 //! Its answers have no receipt, so that only the status can say whether one is whole: an answer that was cut short by
-//! anything but `max_size` ends with an error. Nothing that a client sends becomes part of a path.
+//! anything but `max_size` or its configured default ends with an error. Nothing that a client sends becomes part of a path.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
 use steno_core::pcap::Format;
-use steno_proto::{
-    legacy::{PcapRequest, PcapResponse, stenographer_server::Stenographer},
-    v1::Truncation,
-};
+use steno_proto::legacy::{PcapRequest, PcapResponse, stenographer_server::Stenographer};
 use tokio_stream::{Empty, Stream};
 use tonic::{Request, Response, Status};
 use tracing::debug;
 use uuid::Uuid;
 
-use super::{
-    Answers, Ask, Failed, Part,
-    replies::{Ready, Replies, pieces},
-    sensor::hang_up,
-};
+use super::{Answers, Ask, Ending, Failed, Part, Parts, messages::Messages, sensor::hang_up};
 use crate::metrics::Method;
 
-/// Bytes of the header of a pcap file: an answer with no more has no packets.
-const PCAP_HEADER_BYTES: usize = 24;
 /// Bytes of a name that a client may give its request.
 const UID_BYTES_MOST: usize = 256;
 
@@ -50,19 +46,8 @@ pub struct LegacyService {
     limits: LegacyLimits,
 }
 
-/// What a request comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wanted {
-    /// Bytes of pcap in a response, at most.
-    chunk_bytes: usize,
-    /// Where the answer ends.
-    max_bytes: Option<u64>,
-    /// That is less than was wanted.
-    capped: bool,
-}
-
 /// What an answer is made of.
-type Messages = std::pin::Pin<Box<dyn Stream<Item = Result<PcapResponse, Status>> + Send>>;
+type Replies = Pin<Box<dyn Stream<Item = Result<PcapResponse, Status>> + Send>>;
 
 impl LegacyService {
     /// The service.
@@ -70,8 +55,8 @@ impl LegacyService {
         Self { answers, limits }
     }
 
-    /// What a request asks for; or the sentence that says what is wrong with it.
-    fn bounds(&self, request: &PcapRequest) -> Result<Wanted, String> {
+    /// The messages that a request asks for; or the sentence that says what is wrong with it.
+    fn messages(&self, request: &PcapRequest) -> Result<Messages, String> {
         let asked = |name: &str, value: i64| match u64::try_from(value) {
             Ok(0) => Ok(None),
             Ok(value) => Ok(Some(value)),
@@ -81,21 +66,19 @@ impl LegacyService {
             return Err(format!("uid of {} bytes is too long; {UID_BYTES_MOST} are the most", request.uid.len()));
         }
         let chunk_bytes = asked("chunk_size", request.chunk_size)?.unwrap_or(self.limits.chunk_bytes);
-        let wanted = asked("max_size", request.max_size)?.or(self.limits.max_bytes);
-        let cap = self.limits.server_max_bytes.filter(|cap| wanted.is_none_or(|wanted| *cap < wanted));
-        let chunk_bytes = usize::try_from(chunk_bytes).unwrap_or(usize::MAX);
-        Ok(Wanted { chunk_bytes, max_bytes: cap.or(wanted), capped: cap.is_some() })
+        let max_bytes = asked("max_size", request.max_size)?.or(self.limits.max_bytes);
+        Ok(Messages::new(chunk_bytes, max_bytes, self.limits.server_max_bytes))
     }
 }
 
 #[tonic::async_trait]
 impl Stenographer for LegacyService {
-    type RetrievePcapStream = Messages;
+    type RetrievePcapStream = Replies;
 
-    async fn retrieve_pcap(&self, request: Request<PcapRequest>) -> Result<Response<Messages>, Status> {
+    async fn retrieve_pcap(&self, request: Request<PcapRequest>) -> Result<Response<Replies>, Status> {
         let hang_up = hang_up(request.extensions());
         let request = request.into_inner();
-        let wanted = self.bounds(&request).map_err(|why| {
+        let messages = self.messages(&request).map_err(|why| {
             self.answers.refuse(Method::RetrievePcap);
             Status::invalid_argument(why)
         })?;
@@ -107,30 +90,55 @@ impl Stenographer for LegacyService {
                 return Ok(Response::new(Box::pin(nothing)));
             }
         };
-        let ask =
-            Ask { format: Format::Pcap, max_bytes: wanted.max_bytes, hang_up, ..Ask::new(Method::RetrievePcap, query) };
+        let ask = Ask {
+            format: Format::PcapLegacy,
+            max_bytes: messages.ask_bytes(),
+            hang_up,
+            ..Ask::new(Method::RetrievePcap, query)
+        };
         let uid = if request.uid.is_empty() { Uuid::new_v4().to_string() } else { request.uid };
         let parts = self.answers.packets(ask)?;
-        let mut header = None;
-        let messages = Replies::new(parts, move |part, ready| messages(part, &uid, wanted, &mut header, ready));
-        Ok(Response::new(Box::pin(messages)))
+        Ok(Response::new(Box::pin(Answer { uid, parts, messages, ended: None })))
     }
 }
 
-/// The messages of a part. `header` is that of the file, until the first packets come.
-fn messages(part: Part<Bytes>, uid: &str, wanted: Wanted, header: &mut Option<Bytes>, ready: &mut Ready<PcapResponse>) {
-    let message = |pcap| Ok(PcapResponse { uid: uid.to_owned(), pcap });
-    match part {
-        Part::Item(bytes) if bytes.len() <= PCAP_HEADER_BYTES && header.is_none() => *header = Some(bytes),
-        Part::Item(bytes) => {
-            let all = header.replace(Bytes::new()).into_iter().chain([bytes]);
-            ready.extend(all.flat_map(|bytes| pieces(bytes, wanted.chunk_bytes)).map(message));
+/// An answer, a message at a time, however small they are.
+struct Answer {
+    uid: String,
+    parts: Parts<Bytes>,
+    messages: Messages,
+    /// The last part, once it has come.
+    ended: Option<Option<Failed>>,
+}
+
+impl Stream for Answer {
+    type Item = Result<PcapResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(pcap) = this.messages.next(this.ended.is_some()) {
+                return Poll::Ready(Some(Ok(PcapResponse { uid: this.uid.clone(), pcap })));
+            }
+            if let Some(failed) = &mut this.ended {
+                return Poll::Ready(failed.take().map(|failed| Err(failed.into())));
+            }
+            match ready!(Pin::new(&mut this.parts).poll_next(cx)) {
+                Some(Part::Item(bytes)) => this.messages.push(bytes),
+                Some(Part::Progress(_)) => {}
+                Some(Part::End(ending)) => this.ended = Some(failure(*ending, &this.messages)),
+                None => this.ended = Some(None),
+            }
         }
-        Part::Progress(_) => {}
-        Part::End(ending) => {
-            let by = ending.receipt.map_or(Truncation::Unspecified, |receipt| receipt.truncated_by());
-            let capped = (wanted.capped && by == Truncation::LimitBytes).then_some(Failed::Bytes);
-            ready.extend(ending.failed.or(capped).map(|failed| Err(failed.into())));
-        }
+    }
+}
+
+/// Why an answer must not be taken for all that was asked for.
+fn failure(ending: Ending, messages: &Messages) -> Option<Failed> {
+    match ending.failed {
+        // All that the client wants is there; what happened after that is nothing to it.
+        Some(Failed::DataLoss(lost)) => Some(Failed::DataLoss(lost)),
+        failed if messages.is_cut() => messages.is_capped().then(|| failed.unwrap_or(Failed::Bytes)),
+        failed => failed,
     }
 }

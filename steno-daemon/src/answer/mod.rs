@@ -20,6 +20,7 @@ mod diagnostic;
 mod http;
 mod legacy;
 mod limits;
+mod messages;
 mod part;
 mod place;
 mod replies;

@@ -106,7 +106,7 @@ async fn what_grpc_does_not_know_or_take_has_a_status() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_port_has_its_own_ca_and_serves_one_service() {
-    let running = start(Wanted { rpc: true, ..Wanted::default() }).await;
+    let running = start(Wanted { rpc: true, packets: true, ..Wanted::default() }).await;
     // It is on every address; the certificate is for one.
     let at = SocketAddr::new(running.address.ip(), running.rpc_address.unwrap().port());
     let others = client_tls(&CertDir::new(running.root.path().join("rpc"))).unwrap().config;
@@ -115,9 +115,22 @@ async fn the_second_port_has_its_own_ca_and_serves_one_service() {
 
     let channel = channel(at, others).await.unwrap();
     let mut legacy = StenographerClient::new(channel.clone());
-    let request = PcapRequest { query: "port 53".into(), ..PcapRequest::default() };
-    let mut answer = within("the answer", legacy.retrieve_pcap(request)).await.unwrap().into_inner();
-    assert_eq!(within("the end", answer.message()).await.unwrap(), None, "an empty store has an empty answer");
+    for (query, messages) in [("port 53", 59), ("port 9", 0), ("prt 53", 0), ("", 0)] {
+        let request = PcapRequest { uid: "../x".into(), query: query.into(), ..PcapRequest::default() };
+        let mut answer = within("the answer", legacy.retrieve_pcap(request)).await.unwrap().into_inner();
+        let mut sizes = Vec::new();
+        while let Some(message) = within("a message", answer.message()).await.unwrap() {
+            assert_eq!(message.uid, "../x");
+            sizes.push(message.pcap.len());
+        }
+        // ClientPcapChunkSize is 1,000 here, and the file has 24 bytes and 58 for each of 1,000 packets.
+        assert_eq!(
+            (sizes.len(), sizes.iter().sum::<usize>()),
+            (messages, if messages > 0 { 58_024 } else { 0 }),
+            "{query}"
+        );
+        assert!(sizes.iter().rev().skip(1).all(|size| *size == 1_000));
+    }
     let status = SensorClient::new(channel).status(StatusRequest {}).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     let _took = running.stop().await;

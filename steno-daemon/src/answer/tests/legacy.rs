@@ -33,13 +33,15 @@ fn bytes(messages: &[PcapResponse]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_is_a_microsecond_pcap_in_chunks_under_the_requests_name() {
     let mut served = Served::new(TestStore::new(2, 2, 1_000, 200), Bounds::default()).await;
-    let expected = served.store.bytes("udp", Options { format: Format::Pcap, ..Options::default() });
-    assert_eq!(expected[..4], [0xd4, 0xc3, 0xb2, 0xa1]);
+    let expected = served.store.bytes("udp", Options { format: Format::PcapLegacy, ..Options::default() });
+    assert_eq!((&expected[..4], &expected[16..20]), (&[0xd4, 0xc3, 0xb2, 0xa1][..], &[0, 0, 1, 0][..]));
     let asked = PcapRequest { uid: "../../x".into(), chunk_size: 1_000, ..request("udp") };
     let (messages, end) = take(&mut served, asked).await;
     end.unwrap();
     assert!(bytes(&messages) == expected);
-    assert!(messages.iter().all(|m| m.uid == "../../x" && m.pcap.len() <= 1_000 && !m.pcap.is_empty()));
+    assert!(messages.iter().all(|m| m.uid == "../../x"));
+    let (last, others) = messages.split_last().unwrap();
+    assert!(others.iter().all(|m| m.pcap.len() == 1_000) && (1..=1_000).contains(&last.pcap.len()));
 
     let (messages, end) = take(&mut served, request("udp")).await;
     end.unwrap();
@@ -62,18 +64,35 @@ async fn nothing_to_find_is_an_empty_stream_that_ends_well() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sizes_end_an_answer_as_configured_and_never_in_silence() {
-    let limits = LegacyLimits { chunk_bytes: 500, max_bytes: Some(16 + 3 * 158), server_max_bytes: Some(16 + 5 * 158) };
+    // The whole file has 24 and 100 times 158 bytes.
+    let limits = LegacyLimits { chunk_bytes: 500, max_bytes: Some(490), server_max_bytes: Some(806) };
     let mut served = Served::with_legacy(TestStore::new(1, 1, 100, 100), Bounds::default(), limits).await;
-    let packets = |messages: &[PcapResponse]| (bytes(messages).len() - 24) / 158;
-    let (messages, end) = take(&mut served, request("udp")).await;
-    assert!(end.is_ok() && messages.iter().all(|m| m.pcap.len() <= 500));
-    assert_eq!(packets(&messages), 3, "the configured default");
-    let (messages, end) = take(&mut served, PcapRequest { max_size: 20, ..request("udp") }).await;
-    assert!(end.is_ok());
-    assert_eq!(packets(&messages), 1, "as asked for");
-    let (messages, end) = take(&mut served, PcapRequest { max_size: 1 << 40, ..request("udp") }).await;
-    assert_eq!(packets(&messages), 5, "the server's own");
-    assert_eq!(end.unwrap_err().code(), Code::ResourceExhausted);
+    let file = served.store.bytes("udp", Options { format: Format::PcapLegacy, ..Options::default() });
+    assert_eq!(file.len(), 15_824);
+    let of = |max_size, chunk_size| PcapRequest { max_size, chunk_size, ..request("udp") };
+    for (asked, sizes, good) in [
+        (of(0, 0), &[500][..], true),
+        (of(20, 0), &[500], true),
+        (of(20, 7), &[7, 7, 7], true),
+        (of(600, 300), &[300, 300], true),
+        (of(601, 300), &[300, 300, 300], true),
+        // The server's own bound: as much, and then an error.
+        (of(1 << 40, 0), &[500, 500], false),
+        (of(1_001, 0), &[500, 500], false),
+        // It ends at the same message, so that the client has what it wanted.
+        (of(999, 0), &[500, 500], true),
+        (of(1 << 40, 16_000), &[15_824], true),
+    ] {
+        let text = format!("{asked:?}");
+        let (messages, end) = take(&mut served, asked).await;
+        assert_eq!(messages.iter().map(|m| m.pcap.len()).collect::<Vec<_>>(), sizes, "{text}");
+        assert_eq!(bytes(&messages), file[..sizes.iter().sum::<usize>()], "{text}");
+        assert_eq!(
+            end.map_err(|status| status.code()),
+            if good { Ok(()) } else { Err(Code::ResourceExhausted) },
+            "{text}"
+        );
+    }
     for wrong in [
         PcapRequest { max_size: -1, ..request("udp") },
         PcapRequest { chunk_size: -1, ..request("udp") },
