@@ -27,6 +27,7 @@ use tracing::{debug, info, warn};
 use crate::{
     capture::SegmentEvent,
     retention::{Pin, Pins},
+    unreadable::UnreadableLog,
 };
 
 /// The least time between two listings that news cause.
@@ -38,6 +39,8 @@ const CHEAP_LISTING: Duration = Duration::from_millis(20);
 /// How much earlier than its name a segment's packets may be, and later than the next one's: the name is a clock's
 /// reading at the opening of the file, and blocks are written late. 1.0.1 allows a minute too.
 const NAME_SLACK_NS: u64 = 60_000_000_000;
+/// How long a packet file may be alone: its index is published after it, and 1.0.1 writes all of that in between.
+const PUBLISHING: Duration = Duration::from_secs(30);
 /// How often a query asks again for what retention has just taken.
 const ATTEMPTS: usize = 8;
 
@@ -50,7 +53,17 @@ struct Inner {
     pins: Pins,
     listed: Mutex<Listed>,
     quarantine: Mutex<BTreeMap<(u32, SegmentId), Fault>>,
+    log: UnreadableLog,
     news: Sender<()>,
+}
+
+/// What the thread that follows the news has seen.
+#[derive(Default)]
+struct Checked {
+    /// Whether the index of a segment can be used.
+    segments: BTreeMap<(u32, SegmentId), bool>,
+    /// Files without their other half, and since when that is so.
+    orphans: BTreeMap<String, Instant>,
 }
 
 /// When the store was listed the last time, and how long that took.
@@ -74,6 +87,7 @@ impl LiveStore {
             pins,
             listed: Mutex::new(Listed { began, took: began.elapsed() }),
             quarantine: Mutex::default(),
+            log: UnreadableLog::default(),
             news,
         });
         let weak = Arc::downgrade(&inner);
@@ -103,6 +117,11 @@ impl LiveStore {
         }
         // News come faster than they can be listed. What goes from under the query now is named in its receipt.
         pins.pin_what_is_left(within(&store.catalogue(), span))
+    }
+
+    /// Where it is said which files cannot be read.
+    pub(crate) fn log(&self) -> &UnreadableLog {
+        &self.0.log
     }
 
     /// Calls for what [`crate::capture::SegmentWatch`] hears.
@@ -158,20 +177,20 @@ impl Inner {
         *listed = Listed { began, took: began.elapsed() };
     }
 
-    /// Opens the indexes that `checked` has not seen, and forgets what is gone.
-    fn check(&self, checked: &mut BTreeMap<(u32, SegmentId), bool>) {
+    /// Opens the indexes that `checked` has not seen, tells of what cannot be read, and forgets what is gone.
+    fn check(&self, checked: &mut Checked) {
         let catalogue = self.store.catalogue();
         let mut there = BTreeMap::new();
         for segment in catalogue.segments() {
             let key = (segment.thread(), segment.id());
-            let good = match checked.get(&key) {
+            let good = match checked.segments.get(&key) {
                 Some(good) => *good,
                 None => match segment.index() {
                     Ok(_) => true,
                     // Retention was faster.
                     Err(Fault::Vanished) => continue,
                     Err(fault) => {
-                        warn!(thread = key.0, id = %key.1, "segment set aside: {fault}");
+                        self.log.tell(&segment.index_name(), &fault.to_string());
                         let _ = self.quarantine().insert(key, fault);
                         false
                     }
@@ -180,18 +199,29 @@ impl Inner {
             let _ = there.insert(key, good);
         }
         self.quarantine().retain(|key, _| there.contains_key(key));
-        *checked = there;
+        checked.segments = there;
+
+        let now = Instant::now();
+        let alone = catalogue.orphans().iter().map(|orphan| {
+            let since = checked.orphans.get(&orphan.name).copied().unwrap_or(now);
+            if now.duration_since(since) >= PUBLISHING {
+                self.log.tell(&orphan.name, &orphan.fault.to_string());
+            }
+            (orphan.name.clone(), since)
+        });
+        checked.orphans = alone.collect();
     }
 }
 
 /// Follows the news until nobody holds the store any more.
 fn follow(inner: &Weak<Inner>, heard: &Receiver<()>) {
-    let mut checked = BTreeMap::new();
+    let mut checked = Checked::default();
     while let Some(store) = inner.upgrade() {
-        let first = checked.is_empty();
+        let first = checked.segments.is_empty();
         store.check(&mut checked);
-        if first && !checked.is_empty() {
-            info!("the store holds {} segments, {} of them cannot be read", checked.len(), store.quarantine().len());
+        let segments = checked.segments.len();
+        if first && segments > 0 {
+            info!("the store holds {segments} segments, {} of them cannot be read", store.quarantine().len());
         }
         // Not held while waiting, so that the last of the others ends this thread.
         drop(store);

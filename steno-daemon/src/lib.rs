@@ -13,3 +13,4 @@ pub mod retention;
 pub mod run;
 pub mod sensor;
 pub mod serve;
+mod unreadable;

@@ -4,7 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls_pki_types::{CertificateDer, UnixTime};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Version};
+use x509_parser::{
+    prelude::{FromDer, GeneralName, X509Certificate, X509Version},
+    public_key::PublicKey,
+};
 
 use super::CertError;
 
@@ -20,6 +23,8 @@ pub struct Leaf {
     not_after_secs: i64,
     is_version_1: bool,
     public_key_info: Vec<u8>,
+    rsa_bits: Option<usize>,
+    weak_hash: Option<&'static str>,
 }
 
 impl Leaf {
@@ -42,6 +47,11 @@ impl Leaf {
             not_after_secs: parsed.validity().not_after.timestamp(),
             is_version_1: parsed.version() == X509Version::V1,
             public_key_info: parsed.public_key().raw.to_vec(),
+            rsa_bits: match parsed.public_key().parsed() {
+                Ok(PublicKey::RSA(key)) => Some(key.key_size()),
+                _ => None,
+            },
+            weak_hash: weak_hash(&parsed.signature_algorithm.algorithm.to_id_string()),
         })
     }
 
@@ -101,6 +111,16 @@ impl Leaf {
         &self.public_key_info
     }
 
+    /// Bits of its key, where that is one of RSA.
+    pub(super) fn rsa_bits(&self) -> Option<usize> {
+        self.rsa_bits
+    }
+
+    /// The hash function that it is signed with, where that is broken.
+    pub(super) fn weak_hash(&self) -> Option<&'static str> {
+        self.weak_hash
+    }
+
     /// Whether `now` lies within its validity.
     pub(super) fn holds_at(&self, now: UnixTime) -> Result<(), rustls::CertificateError> {
         let secs = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
@@ -114,6 +134,15 @@ impl Leaf {
             return Err(rustls::CertificateError::ExpiredContext { time: now, not_after });
         }
         Ok(())
+    }
+}
+
+/// The hash of a signature algorithm, where collisions are known (RFC 3279, section 2.2).
+fn weak_hash(algorithm: &str) -> Option<&'static str> {
+    match algorithm {
+        "1.2.840.113549.1.1.4" => Some("MD5"),
+        "1.2.840.113549.1.1.5" | "1.2.840.10040.4.3" | "1.2.840.10045.4.1" => Some("SHA-1"),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@
 //!   it makes what is missing (`init`), and certificates for more clients (`issue_client`).
 //! - [`server_tls`] is what the sensor listens with, [`client_tls`] what its clients call with. Either side must show a
 //!   certificate that the CA has signed.
-//! - [`Leaf`] says what is in a certificate: whose it is, and until when.
+//! - [`Leaf`] says what is in a certificate: whose it is, until when, and what is weak about it.
 //!
 //! # Certificates of 1.0.1
 //! Debian's `stenokeys` makes X.509 certificates of version 1: without extensions, so that they say neither what they may be
@@ -23,6 +23,7 @@ mod leaf;
 mod read;
 mod server;
 mod v1;
+mod weakness;
 mod write;
 
 pub use client::{ClientTls, client_tls};
@@ -30,6 +31,7 @@ pub use directory::CertDir;
 pub use error::CertError;
 pub use leaf::{Leaf, LeafError};
 pub use server::{ServerFiles, ServerTls, server_tls};
+pub use weakness::Use;
 
 use std::sync::Arc;
 

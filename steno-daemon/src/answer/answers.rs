@@ -367,8 +367,9 @@ impl Inner {
         (options, bounds, pin)
     }
 
-    /// The receipt as a message, with the gaps that the daemon itself has seen.
+    /// The receipt as a message, with the gaps that the daemon itself has seen. What it could not read is logged.
     fn receipt(&self, mut receipt: steno_query::Receipt, ask: &Ask) -> v1::Receipt {
+        self.view.store().log().tell_all(&receipt.unreadable);
         receipt.gaps.extend(self.view.gaps(ask.query.expr.may_match_times().hull()));
         receipt.gaps.sort();
         receipt.gaps.dedup();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::fs::{Access, access};
-use steno_proto::certs::{ServerTls, server_tls};
+use steno_proto::certs::{ServerTls, Use, server_tls};
 
 use super::{Config, Problem, interfaces};
 
@@ -46,11 +46,11 @@ impl Config {
             found.error("StenotypePath", why);
         }
         match server_tls(&self.server_files()) {
-            Ok(tls) => found.until("CertPath", &tls),
+            Ok(tls) => found.certificates("CertPath", &tls),
             Err(e) => found.error("CertPath", e.to_string()),
         }
         match self.rpc_server_files().map(|files| server_tls(&files)) {
-            Some(Ok(tls)) => found.until("Rpc", &tls),
+            Some(Ok(tls)) => found.certificates("Rpc", &tls),
             Some(Err(e)) => found.error("Rpc", e.to_string()),
             None => {}
         }
@@ -72,13 +72,12 @@ impl Checked {
         self.warnings.push(Problem::new(key, message));
     }
 
-    /// Certificates that are over do not keep the daemon from its work, but every client from it.
-    fn until(&mut self, key: &str, tls: &ServerTls) {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        for (what, leaf) in [("the server's certificate", &tls.leaf), ("the CA's certificate", &tls.ca)] {
-            if leaf.not_after_secs() < now {
-                self.warn(key, format!("{what} has expired; clients will refuse the sensor, or be refused"));
+    /// Weak certificates do not keep the daemon from its work, though those that are over keep every client from it.
+    fn certificates(&mut self, key: &str, tls: &ServerTls) {
+        let all = [("the server's certificate", &tls.leaf, Use::Server), ("the CA's certificate", &tls.ca, Use::Ca)];
+        for (whose, leaf, used_as) in all {
+            if let Some(weak) = leaf.is_weak(whose, used_as) {
+                self.warn(key, weak);
             }
         }
     }

@@ -6,6 +6,8 @@ use std::{
     path::PathBuf,
 };
 
+use steno_proto::{json::folds_to, places::Place};
+
 /// Something wrong with a configuration, or merely odd, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -13,17 +15,41 @@ pub struct Problem {
     pub key: String,
     /// What is the matter and what to do.
     pub message: String,
+    /// Where the key is in the file, where it is in one.
+    pub place: Option<Place>,
 }
 
 impl Problem {
     pub(super) fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { key: key.into(), message: message.into() }
+        Self { key: key.into(), message: message.into(), place: None }
+    }
+
+    /// Gives it the place of its key: of the one that is spelled like it, as warnings are, or of the one that counts, which is
+    /// the last that Go takes for it. What is said of an item of a list is where the list is.
+    pub(super) fn placed(mut self, places: &[(String, Place)], is_spelled: bool) -> Self {
+        let mut path = self.key.as_str();
+        loop {
+            let exact = places.iter().rfind(|(key, _)| is_spelled && key == path);
+            if let Some((_, place)) = exact.or_else(|| places.iter().rfind(|(key, _)| folds_to(key, path))) {
+                self.place = Some(*place);
+                return self;
+            }
+            match path.strip_suffix(']').and_then(|path| path.rsplit_once('[')) {
+                Some((list, _)) => path = list,
+                None => return self,
+            }
+        }
     }
 }
 
 impl Display for Problem {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.key.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.key, self.message) }
+        let Self { key, message, place } = self;
+        match place {
+            _ if key.is_empty() => f.write_str(message),
+            Some(place) => write!(f, "{key} ({place}): {message}"),
+            None => write!(f, "{key}: {message}"),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use steno_proto::json::Node;
+use steno_proto::{json::Node, places::places};
 
 use super::{
     Config, ConfigError, DEFAULT_PORT, IndexFormat, Limits, Problem, RpcConfig, ThreadConfig,
@@ -90,9 +90,14 @@ pub fn parse(text: &str) -> Result<Loaded, ConfigError> {
         findings.warn("", "more text follows the configuration; it is ignored");
     }
     let config = config(&node, &mut findings);
+    let Findings { errors, warnings } = findings;
+    let places = if errors.is_empty() && warnings.is_empty() { Vec::new() } else { places(text, &node) };
+    let placed = |problems: Vec<Problem>, are_spelled: bool| {
+        problems.into_iter().map(|problem| problem.placed(&places, are_spelled)).collect()
+    };
     match config {
-        Some(config) if findings.errors.is_empty() => Ok(Loaded { config, warnings: findings.warnings }),
-        _ => Err(ConfigError::Bad(findings.errors)),
+        Some(config) if errors.is_empty() => Ok(Loaded { config, warnings: placed(warnings, true) }),
+        _ => Err(ConfigError::Bad(placed(errors, false))),
     }
 }
 
@@ -213,8 +218,9 @@ fn rpc(node: &Node, path: &str, findings: &mut Findings) -> Option<RpcConfig> {
     if port.is_none() && !fields.has("ServerPort") {
         fields.error("ServerPort", "missing; it takes the port to listen on");
     }
-    // Answers are streamed, so that there is no directory to put them into first.
-    let _unused = fields.text("ServerPcapPath");
+    if fields.text("ServerPcapPath").is_some() {
+        fields.warn("ServerPcapPath", "not used: answers are streamed, and no file is made of them");
+    }
     Some(RpcConfig {
         ca_cert,
         server_cert,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use steno_core::TimestampNs;
-use steno_proto::certs::{CertError, Leaf, ServerFiles, ServerTls, server_tls};
+use steno_proto::certs::{CertError, Leaf, ServerFiles, ServerTls, Use, server_tls};
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::{answer, config::Config, metrics::Metrics};
 
@@ -80,7 +81,18 @@ impl Identity {
     }
 
     fn reload(&self) -> Result<(), CertError> {
-        let _before = self.tls.send_replace(server_tls(&self.files)?);
+        let now = server_tls(&self.files)?;
+        let before = self.tls.send_replace(now.clone());
+        // Of those that it began with, the configuration's check has said it.
+        let all = [
+            ("the server's certificate", before.leaf, now.leaf, Use::Server),
+            ("the CA's certificate", before.ca, now.ca, Use::Ca),
+        ];
+        for (whose, before, now, used_as) in all {
+            if let Some(weak) = now.is_weak(whose, used_as).filter(|_| before.sha256() != now.sha256()) {
+                warn!("{weak}");
+            }
+        }
         Ok(())
     }
 }

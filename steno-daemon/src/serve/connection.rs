@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use super::{
     Peer, Tuning,
+    peer::Known,
     stopping::Stopping,
     tuning::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_BYTES, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES},
 };
@@ -40,16 +41,21 @@ pub(super) async fn shake_hands(
     }
 }
 
+/// Who is at the other end of `stream`.
+pub(super) fn peer(stream: &TlsStream<TcpStream>, address: SocketAddr, known: &Known) -> Peer {
+    let (_, tls) = stream.get_ref();
+    Peer::new(address, tls.peer_certificates(), known)
+}
+
 /// Answers what comes over `stream`, until the client goes, the connection is of age, or the daemon stops.
 pub(super) async fn serve(
     stream: TlsStream<TcpStream>,
-    address: SocketAddr,
+    peer: Peer,
     router: Router,
     tuning: Tuning,
     stopping: Stopping,
 ) {
     let (_, tls) = stream.get_ref();
-    let peer = Peer::new(address, tls.peer_certificates());
     let builder = builder(&tuning, tls.alpn_protocol());
     debug!("{peer} is connected");
     let hang_up = HangUp::default();

@@ -19,7 +19,8 @@ use tracing::{error, info};
 
 use super::{
     ServeError, Tuning,
-    connection::{serve, shake_hands},
+    connection::{peer, serve, shake_hands},
+    peer::Known,
     refusal::RefusalLog,
     stopping::Stopping,
 };
@@ -93,6 +94,7 @@ impl Port {
         info!("listening on {}", bound.address);
         let shared = Arc::new(Shared {
             refusals: RefusalLog::default(),
+            known: Known::default(),
             handshakes: Semaphore::new(self.tuning.most_handshakes),
             room: Semaphore::new(self.tuning.most_connections),
         });
@@ -137,7 +139,8 @@ impl Port {
             return self.refuse(&shared, address, "too many connections at once");
         };
         let _counted = self.metrics.connection();
-        serve(stream, address, self.router, self.tuning, self.stopping).await;
+        let peer = peer(&stream, address, &shared.known);
+        serve(stream, peer, self.router, self.tuning, self.stopping).await;
     }
 
     fn refuse(&self, shared: &Shared, address: SocketAddr, why: &str) {
@@ -149,6 +152,7 @@ impl Port {
 /// What the connections of a port have in common.
 struct Shared {
     refusals: RefusalLog,
+    known: Known,
     handshakes: Semaphore,
     room: Semaphore,
 }

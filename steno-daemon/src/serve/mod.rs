@@ -30,7 +30,6 @@ mod tuning;
 pub use certificates::Certificates;
 pub use error::ServeError;
 pub use health::{CAPTURE, Health};
-
 pub use peer::Peer;
 pub use server::Server;
 pub use tuning::Tuning;

@@ -1,9 +1,15 @@
 //! Who is at the other end of a connection.
 
-use std::{fmt, net::SocketAddr};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+};
 
 use rustls_pki_types::CertificateDer;
-use steno_proto::certs::Leaf;
+use steno_proto::certs::{Leaf, Use};
+use tracing::warn;
 
 /// A client whose certificate holds. It is among the extensions of each of its requests.
 #[derive(Clone, Debug)]
@@ -14,12 +20,16 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The holder of `chain`, whose first certificate is its own.
-    pub(super) fn new(address: SocketAddr, chain: Option<&[CertificateDer<'_>]>) -> Self {
+    /// The holder of `chain`, whose first certificate is its own. What is weak about that is said, unless `known` has it.
+    pub(super) fn new(address: SocketAddr, chain: Option<&[CertificateDer<'_>]>, known: &Known) -> Self {
         let leaf = chain.and_then(<[_]>::first).and_then(|leaf| Leaf::of(leaf).ok());
         let (name, serial) =
-            leaf.map(|leaf| (leaf.common_name().to_owned(), leaf.serial().to_owned())).unwrap_or_default();
-        Self { address, name, serial }
+            leaf.as_ref().map(|leaf| (leaf.common_name().to_owned(), leaf.serial().to_owned())).unwrap_or_default();
+        let peer = Self { address, name, serial };
+        if let Some(leaf) = leaf {
+            known.meets(&peer, &leaf);
+        }
+        peer
     }
 
     /// Where it calls from.
@@ -35,6 +45,23 @@ impl Peer {
     /// The serial number of its certificate.
     pub fn serial(&self) -> &str {
         &self.serial
+    }
+}
+
+/// Certificates that are remembered: a CA that signs for more clients than that has said enough of them.
+const KNOWN_MOST: usize = 1_000;
+
+/// The clients whose weak certificates have been told of, by fingerprint.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<BTreeSet<String>>);
+
+impl Known {
+    fn meets(&self, peer: &Peer, leaf: &Leaf) {
+        let Some(weak) = leaf.is_weak(&format!("the certificate of the client {peer}"), Use::Client) else { return };
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < KNOWN_MOST && known.insert(leaf.sha256().to_owned()) {
+            warn!("{weak}");
+        }
     }
 }
 

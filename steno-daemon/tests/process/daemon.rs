@@ -136,6 +136,11 @@ impl Daemon {
         }
     }
 
+    /// `/proc/PID/limits`.
+    pub(crate) fn limits(&self) -> String {
+        fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap()
+    }
+
     pub(crate) fn held(&self) -> Held {
         let proc = Path::new("/proc").join(self.child.id().to_string());
         let count = |name: &str| fs::read_dir(proc.join(name)).unwrap().count();

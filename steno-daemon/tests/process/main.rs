@@ -1,5 +1,5 @@
 //! `stenographer` as a process, with clients over mutual TLS: who is let in, what many clients at once leave behind, how a
-//! stop treats those who are being answered, and how the disks are kept while packets come.
+//! stop treats those who are being answered, how the disks are kept while packets come, and what the log is told.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod bystanders;
@@ -12,4 +12,5 @@ mod random;
 mod retention;
 mod stop;
 mod store;
+mod told;
 mod wire;

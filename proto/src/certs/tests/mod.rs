@@ -5,6 +5,7 @@ mod handshake;
 mod revoked;
 mod stenokeys;
 mod version_1;
+mod weakness;
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -14,7 +15,7 @@ use rustls_pki_types::ServerName;
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
 
-use super::{CertDir, ServerFiles, client_tls, server_tls};
+use super::{CertDir, Leaf, ServerFiles, Use, client_tls, server_tls};
 
 /// A directory of certificates for 127.0.0.1 and sensor.example.
 fn made() -> (TempDir, CertDir) {

@@ -30,6 +30,14 @@ fn a_sensor_and_its_client_with_the_certificates_of_stenokeys() {
     assert_eq!(tls.leaf.common_name(), "127.0.0.1_client");
     assert!(matches!(shake(tls.config, server(&dir), "127.0.0.2"), End::ClientRefused(_)));
 
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let weak = |path: &Path, used_as| Leaf::read(path).unwrap().weaknesses(used_as, now);
+    let (version_1, long) = ("does not say what it may be used for (X.509 version 1)", "is good for 9999 days");
+    let no_name = "names its host as the common name \"127.0.0.1\" alone, where most clients do not look";
+    assert_eq!(weak(&dir.server_cert(), Use::Server), [no_name, version_1, long]);
+    assert_eq!(weak(&dir.client_cert(), Use::Client), [version_1, long]);
+    assert_eq!(weak(&dir.ca_cert(), Use::Ca), [long]);
+
     // Another client, and another sensor's certificate, of the same CA.
     assert_eq!(dir.init(&["127.0.0.1"]).unwrap(), Vec::<std::path::PathBuf>::new());
     let alice = dir.issue_client("alice").unwrap();

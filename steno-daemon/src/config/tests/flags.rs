@@ -26,7 +26,7 @@ fn one_dash_or_two_and_both_ways_to_give_a_value() {
     assert_eq!(parse(&["-config", "-syslog=false"]).unwrap().config.to_str(), Some("-syslog=false"), "as in Go");
     assert!(parse(&["-syslog"]).unwrap().syslog);
     assert!(parse(&["-check"]).unwrap().check);
-    assert!(parse(&["--help"]).unwrap().help);
+    assert!(parse(&["--help"]).unwrap().help && parse(&["-h"]).unwrap().help);
     assert!(parse(&["-version"]).unwrap().version);
 }
 
@@ -50,6 +50,13 @@ fn what_is_wrong_is_named() {
         (&["-config"], "flag -config needs a value"),
         (&["-v", "x"], "bad value \"x\" for flag -v: it takes a whole number"),
         (&["-v="], "bad value \"\" for flag -v: it takes a whole number"),
+        (&["-v", "1.5"], "bad value \"1.5\" for flag -v: it takes a whole number"),
+        (&["-v=99999999999999999999"], "bad value \"99999999999999999999\" for flag -v: it takes a whole number"),
+        (&["-v"], "flag -v needs a value"),
+        (&["-sylog=false"], "unknown flag -sylog; did you mean -syslog?"),
+        (&["--interfce", "e"], "unknown flag --interfce; did you mean -interface?"),
+        (&["---config=/c"], "unknown flag ---config; did you mean -config?"),
+        (&["-=/c"], "unknown flag -"),
         (&["-syslog=maybe"], "bad value \"maybe\" for flag -syslog: it takes true or false"),
         (&["-syslog", "false"], "unexpected argument \"false\""),
         (&["file"], "unexpected argument \"file\""),

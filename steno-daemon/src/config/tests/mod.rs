@@ -4,6 +4,7 @@ mod embedded;
 mod flags;
 mod keys;
 mod machine;
+mod places;
 mod values;
 
 use super::*;
@@ -18,13 +19,18 @@ fn good(text: &str) -> Config {
     parse(text).unwrap_or_else(|e| panic!("{text}: {e}")).config
 }
 
+/// Key and message. Places are the business of `places.rs`.
+fn plain(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(|problem| Problem { place: None, ..problem.clone() }.to_string()).collect()
+}
+
 fn warnings(text: &str) -> Vec<String> {
-    parse(text).unwrap().warnings.iter().map(Problem::to_string).collect()
+    plain(&parse(text).unwrap().warnings)
 }
 
 fn errors(text: &str) -> Vec<String> {
     match parse(text) {
-        Err(ConfigError::Bad(problems)) => problems.iter().map(Problem::to_string).collect(),
+        Err(ConfigError::Bad(problems)) => plain(&problems),
         other => panic!("{text}: not refused for what it says: {other:?}"),
     }
 }
