@@ -145,7 +145,10 @@ impl Flags {
 }
 
 fn given(argument: &str) -> Result<Given<'_>, FlagsError> {
-    let Some(bare) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')).filter(|bare| !bare.is_empty())
+    let Some(bare) = argument
+        .strip_prefix("--")
+        .or_else(|| argument.strip_prefix('-'))
+        .filter(|bare| !bare.is_empty() && !bare.starts_with('='))
     else {
         return Err(FlagsError::Unexpected(argument.to_owned()));
     };

@@ -4,6 +4,7 @@
 //! the last chunk (HTTP/1.1), and no client takes the answer for a whole one.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -11,8 +12,9 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use hyper::body::{Body, Frame};
+use steno_core::pcap::FILE_HEADER_BYTES;
 use steno_proto::v1::Truncation;
-use tokio_stream::Stream;
+use tokio_stream::{Stream, StreamExt};
 
 use super::receipt;
 use crate::answer::{Ending, Failed, Part, Parts};
@@ -23,15 +25,38 @@ pub(super) const RECEIPT: HeaderName = HeaderName::from_static("steno-receipt");
 /// The body of an answer.
 #[derive(Debug)]
 pub(super) struct PcapBody {
-    first: Option<Bytes>,
+    /// What came before the answer was begun.
+    begun: VecDeque<Part<Bytes>>,
     parts: Parts<Bytes>,
     takes_trailers: bool,
 }
 
 impl PcapBody {
-    /// `first`, and then what `parts` still have.
-    pub(super) fn new(first: Bytes, parts: Parts<Bytes>, takes_trailers: bool) -> Self {
-        Self { first: Some(first), parts, takes_trailers }
+    /// Waits until there is a packet, or an end without one. Clients hear of nothing before that, so that a query that fails
+    /// until then can have a status of its own.
+    ///
+    /// # Errors
+    /// Why it failed.
+    pub(super) async fn begin(mut parts: Parts<Bytes>, takes_trailers: bool) -> Result<Self, Failed> {
+        let (mut begun, mut bytes) = (VecDeque::new(), 0);
+        while let Some(part) = parts.next().await {
+            let is_enough = match &part {
+                Part::Item(item) => {
+                    bytes += item.len();
+                    bytes > FILE_HEADER_BYTES as usize
+                }
+                Part::Progress(_) => continue,
+                Part::End(ending) => {
+                    let _trailers = end(ending)?;
+                    true
+                }
+            };
+            begun.push_back(part);
+            if is_enough {
+                return Ok(Self { begun, parts, takes_trailers });
+            }
+        }
+        Err(Failed::internal("the query ended without a word"))
     }
 }
 
@@ -41,14 +66,15 @@ impl Body for PcapBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
         let this = self.get_mut();
-        if let Some(first) = this.first.take() {
-            return Poll::Ready(Some(Ok(Frame::data(first))));
-        }
         loop {
-            let frame = match ready!(Pin::new(&mut this.parts).poll_next(cx)) {
+            let part = match this.begun.pop_front() {
+                Some(part) => Some(part),
+                None => ready!(Pin::new(&mut this.parts).poll_next(cx)),
+            };
+            let frame = match part {
                 Some(Part::Item(bytes)) => Ok(Frame::data(bytes)),
                 Some(Part::Progress(_)) => continue,
-                Some(Part::End(ending)) => match end(*ending) {
+                Some(Part::End(ending)) => match end(&ending) {
                     Ok(_) if !this.takes_trailers => return Poll::Ready(None),
                     end => end.map(Frame::trailers),
                 },
@@ -62,19 +88,19 @@ impl Body for PcapBody {
 /// The trailers of an answer that came to an end that its client asked for; else why it is broken off.
 ///
 /// Files that could not be read are no reason to break off what was found in the others: their names are in the receipt.
-pub(super) fn end(ending: Ending) -> Result<HeaderMap, Failed> {
+fn end(ending: &Ending) -> Result<HeaderMap, Failed> {
     let Ending { receipt, failed } = ending;
     let Some(receipt) = receipt else {
-        return Err(failed.unwrap_or_else(|| Failed::internal("the query ended without a receipt")));
+        return Err(failed.clone().unwrap_or_else(|| Failed::internal("the query ended without a receipt")));
     };
     match failed {
         None | Some(Failed::DataLoss(_)) => {}
-        Some(failed) => return Err(failed),
+        Some(failed) => return Err(failed.clone()),
     }
     if receipt.truncated_by() == Truncation::Cancelled {
         return Err(Failed::internal("the query was cancelled"));
     }
-    Ok(HeaderMap::from_iter([(RECEIPT, receipt::header(&receipt))]))
+    Ok(HeaderMap::from_iter([(RECEIPT, receipt::header(receipt))]))
 }
 
 #[cfg(test)]
@@ -98,7 +124,7 @@ mod tests {
             (Truncation::Unspecified, lost()),
             (Truncation::LimitPackets, lost()),
         ] {
-            let trailers = end(ending(by, failed.clone())).unwrap();
+            let trailers = end(&ending(by, failed.clone())).unwrap();
             assert!(trailers[RECEIPT].to_str().unwrap().contains("PKT0/1"), "{by:?} {failed:?}");
         }
         for (by, failed) in [
@@ -109,11 +135,11 @@ mod tests {
             (Truncation::Stalled, Failed::Stalled),
             (Truncation::Unfinished, Failed::internal("x")),
         ] {
-            assert_eq!(end(ending(by, Some(failed.clone()))), Err(failed), "{by:?}");
+            assert_eq!(end(&ending(by, Some(failed.clone()))), Err(failed), "{by:?}");
         }
-        assert!(end(ending(Truncation::Cancelled, None)).is_err());
-        assert!(end(Ending { receipt: None, failed: None }).is_err());
+        assert!(end(&ending(Truncation::Cancelled, None)).is_err());
+        assert!(end(&Ending { receipt: None, failed: None }).is_err());
         let failed = Failed::internal("the query ended without a word");
-        assert_eq!(end(Ending { receipt: None, failed: Some(failed.clone()) }), Err(failed));
+        assert_eq!(end(&Ending { receipt: None, failed: Some(failed.clone()) }), Err(failed));
     }
 }

@@ -18,6 +18,9 @@ use crate::answer::{Failed, Refused};
 
 /// By when a query must have come.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// Bytes of a query that is too long which are read all the same, so that its client is there for the answer: one that is
+/// still sending when the connection is closed may lose that.
+const MOST_IGNORED_BYTES: usize = 4 << 20;
 /// Bytes that 1.0.1 counts for the header of the file.
 const COUNTED_HEADER_BYTES: u64 = 16;
 
@@ -143,7 +146,7 @@ pub(super) fn takes_trailers(version: Version, headers: &HeaderMap) -> bool {
 /// The query text.
 pub(super) async fn text(headers: &HeaderMap, body: Body) -> Result<String, Refusal> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > MAX_TEXT_BYTES as u64) {
+    if announced.is_some_and(|bytes| bytes > MOST_IGNORED_BYTES as u64) {
         return Err(too_large());
     }
     let read = timeout(BODY_WITHIN, bytes(body)).await.unwrap_or_else(|_| {
@@ -157,15 +160,19 @@ pub(super) async fn text(headers: &HeaderMap, body: Body) -> Result<String, Refu
 }
 
 async fn bytes(body: Body) -> Result<Vec<u8>, Refusal> {
-    let (mut read, mut pieces) = (Vec::new(), body.into_data_stream());
+    let (mut read, mut ignored, mut pieces) = (Vec::new(), 0, body.into_data_stream());
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|e| Refusal::bad(format!("the query did not come to its end: {e}")))?;
-        if read.len() + piece.len() > MAX_TEXT_BYTES {
-            return Err(too_large());
+        if ignored > 0 || read.len() + piece.len() > MAX_TEXT_BYTES {
+            ignored += piece.len();
+        } else {
+            read.extend_from_slice(&piece);
         }
-        read.extend_from_slice(&piece);
+        if ignored > MOST_IGNORED_BYTES {
+            break;
+        }
     }
-    Ok(read)
+    if ignored > 0 { Err(too_large()) } else { Ok(read) }
 }
 
 fn too_large() -> Refusal {

@@ -12,15 +12,14 @@ use http::{
     header::{CONTENT_TYPE, TRAILER},
 };
 use steno_core::pcap::Format;
-use tokio_stream::StreamExt;
 
 use super::{
-    body::{PcapBody, end},
+    body::PcapBody,
     request::{Limits, Refusal, has_an_end, takes_trailers, text},
     stats,
 };
 use crate::{
-    answer::{Answers, Ask, Failed, HangUp, Part},
+    answer::{Answers, Ask, HangUp},
     metrics::Method,
 };
 
@@ -39,8 +38,7 @@ async fn query(State(answers): State<Answers>, request: Request<Body>) -> Respon
     }
 }
 
-/// Asks what `request` asks for, and answers as soon as there is something to send, so that a query that fails before that
-/// has a status of its own.
+/// Asks what `request` asks for, and answers as soon as there is something to send.
 async fn begin(answers: &Answers, request: Request<Body>) -> Result<Response, Refusal> {
     let (head, body) = request.into_parts();
     let refused = |refusal| {
@@ -54,21 +52,9 @@ async fn begin(answers: &Answers, request: Request<Body>) -> Result<Response, Re
     let query = parsed.map_err(|errors| Refusal::new(StatusCode::BAD_REQUEST, errors.to_string()))?;
     let hang_up = head.extensions.get::<HangUp>().cloned().unwrap_or_default();
     let ask = Ask { format: Format::PcapLegacy, max_packets, max_bytes, hang_up, ..Ask::new(Method::HttpQuery, query) };
-    let mut parts = answers.packets(ask)?;
-    loop {
-        match parts.next().await {
-            Some(Part::Item(first)) => {
-                let takes_trailers = takes_trailers(head.version, &head.headers);
-                return Ok(pcap(PcapBody::new(first, parts, takes_trailers), takes_trailers));
-            }
-            Some(Part::Progress(_)) => {}
-            Some(Part::End(ending)) => {
-                let nothing = Failed::internal("the query gave not even an empty file");
-                return Err(end(*ending).err().unwrap_or(nothing).into());
-            }
-            None => return Err(Failed::internal("the query ended without a word").into()),
-        }
-    }
+    let takes_trailers = takes_trailers(head.version, &head.headers);
+    let body = PcapBody::begin(answers.packets(ask)?, takes_trailers).await?;
+    Ok(pcap(body, takes_trailers))
 }
 
 fn pcap(body: PcapBody, takes_trailers: bool) -> Response {

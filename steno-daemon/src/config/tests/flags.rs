@@ -56,7 +56,7 @@ fn what_is_wrong_is_named() {
         (&["-sylog=false"], "unknown flag -sylog; did you mean -syslog?"),
         (&["--interfce", "e"], "unknown flag --interfce; did you mean -interface?"),
         (&["---config=/c"], "unknown flag ---config; did you mean -config?"),
-        (&["-=/c"], "unknown flag -"),
+        (&["-=/c"], "unexpected argument \"-=/c\""),
         (&["-syslog=maybe"], "bad value \"maybe\" for flag -syslog: it takes true or false"),
         (&["-syslog", "false"], "unexpected argument \"false\""),
         (&["file"], "unexpected argument \"file\""),
