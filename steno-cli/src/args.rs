@@ -1,10 +1,14 @@
 //! The command line as clap knows it: from these definitions come the parser, the help texts, the man pages and the shell
 //! completions. What the commands do is in [`crate::command`].
 
+mod index;
+
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub use index::{BuildArgs, ConvertArgs, DumpArgs, IndexCommand, IndexFormat, IndexOutputArgs};
 
 use crate::{demo::DemoArgs, exit::Exit};
 
@@ -52,7 +56,7 @@ pub enum Command {
     Export(ExportArgs),
     /// Check every block and index of a store
     Verify(VerifyArgs),
-    /// Look into an index
+    /// Look into an index, make one from a packet file, or convert one
     #[command(subcommand, arg_required_else_help = true)]
     Index(IndexCommand),
     /// Make certificates: of the CA, of the sensor, of its clients
@@ -287,26 +291,6 @@ pub struct VerifyArgs {
     /// Rebuild indexes and truncate torn tails (not supported yet)
     #[arg(long)]
     pub repair: bool,
-}
-
-/// `steno index`
-#[derive(Debug, Subcommand)]
-pub enum IndexCommand {
-    /// Print what an index holds
-    Dump(DumpArgs),
-}
-
-/// `steno index dump`
-#[derive(Args, Debug)]
-pub struct DumpArgs {
-    /// An index file
-    pub file: PathBuf,
-    /// List every block of the packet file
-    #[arg(long)]
-    pub blocks: bool,
-    /// List every conversation
-    #[arg(long)]
-    pub conversations: bool,
 }
 
 /// `steno keys`

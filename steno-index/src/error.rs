@@ -35,8 +35,8 @@ pub enum IndexError {
         #[source]
         source: io::Error,
     },
-    /// The file does not end as a native index does.
-    #[error("not a native index: it ends in {got:02x?}, expected {expected:02x?}")]
+    /// The file does not end as an index does.
+    #[error("not an index: it ends in {got:02x?}, expected {expected:02x?}")]
     NotAnIndex {
         /// The last eight bytes, or fewer if there are not as many.
         got: Vec<u8>,

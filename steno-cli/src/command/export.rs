@@ -13,7 +13,7 @@ use steno_core::{
     block::{Block, BlockError},
     pcap::{CaptureMeta, CaptureWriter, InterfaceMeta, Record},
 };
-use steno_index::{Facts, Index};
+use steno_index::{AnyIndex, Facts, detect_block_bytes};
 use steno_query::Store;
 
 use super::{
@@ -27,10 +27,10 @@ use crate::{args::ExportArgs, exit::Exit, print::count};
 pub(super) fn export(args: &ExportArgs, interrupted: &AtomicBool) -> Result<Exit, CommandError> {
     let store = Store::open(store_dir(&args.store)?)?;
     let segment = find(&store, &args.segment)?;
-    let facts = segment.facts();
     let read = |source| CommandError::Read { path: segment.packets.clone(), source };
     let file = File::open(&segment.packets).map_err(read)?;
     let file_bytes = file.metadata().map_err(read)?.len();
+    let facts = segment.facts(&file);
     let block_bytes = if facts.block_bytes == 0 { BLOCK_BYTES } else { facts.block_bytes };
     let mut export = Export::new(args, &facts)?;
     // Not more than there is, whatever an index says of its blocks.
@@ -117,13 +117,23 @@ struct Found {
 }
 
 impl Found {
-    /// What its index says of the capture. Without one the packets are all that there is, and they suffice.
-    fn facts(&self) -> Facts {
-        let Some(path) = &self.index else { return Facts::default() };
-        let facts = Index::open(path).and_then(|index| index.facts().cloned());
-        facts.unwrap_or_else(|error| {
-            eprintln!("{}: goes on without its index: {}", self.name, chain(&error));
-            Facts::default()
+    /// What its index says of the capture. Without one, and with one of 1.0.1, the packets are all that there is, and they
+    /// suffice.
+    fn facts(&self, packets: &File) -> Facts {
+        let told = self.index.as_ref().and_then(|path| {
+            let facts = AnyIndex::open(path).and_then(|index| match index {
+                AnyIndex::Native(index) => index.facts().cloned().map(Some),
+                AnyIndex::Version2(index) => Ok(index.extra().map(|extra| extra.facts.clone())),
+            });
+            facts.unwrap_or_else(|error| {
+                eprintln!("{}: goes on without its index: {}", self.name, chain(&error));
+                None
+            })
+        });
+        told.unwrap_or_else(|| {
+            // Where the file does not begin with a block, reading the first one tells.
+            let block_bytes = detect_block_bytes(packets).ok().flatten().unwrap_or(BLOCK_BYTES);
+            Facts { block_bytes, ..Facts::default() }
         })
     }
 }

@@ -11,7 +11,7 @@ mod flows;
 mod generate;
 mod help;
 mod import;
-mod index_dump;
+mod index;
 mod keys;
 mod output;
 mod progress;

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser as _;
 
-use super::{CommandError, explain, export, flows, generate, help, import, index_dump, keys, read, status, verify};
+use super::{CommandError, explain, export, flows, generate, help, import, index, keys, read, status, verify};
 use crate::{
     args::{Cli, Command, IndexCommand, KeysCommand, StoreArgs},
     demo,
@@ -42,7 +42,9 @@ fn dispatch(command: Command) -> Result<Exit, CommandError> {
         Command::Import(args) => import::import(args, signals()?.as_ref()),
         Command::Export(args) => export::export(args, signals()?.as_ref()),
         Command::Verify(args) => verify::verify(args, signals()?.as_ref()),
-        Command::Index(IndexCommand::Dump(args)) => index_dump::dump(args),
+        Command::Index(IndexCommand::Dump(args)) => index::dump(args),
+        Command::Index(IndexCommand::Build(args)) => index::build(args, signals()?.as_ref()),
+        Command::Index(IndexCommand::Convert(args)) => index::convert(args, signals()?.as_ref()),
         Command::Keys(KeysCommand::Init(args)) => keys::init(args),
         Command::Keys(KeysCommand::Client(args)) => keys::client(args),
         Command::Help(args) => help::help(args),

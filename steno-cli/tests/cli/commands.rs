@@ -291,7 +291,7 @@ fn an_index_is_dumped_as_text() {
     let packets = store.path().join("PKT0").join(store.names("PKT0").remove(0));
     let run = steno(&["index".as_ref(), "dump".as_ref(), packets.as_os_str()]);
     assert_eq!(run.status, Some(1), "{run:?}");
-    assert!(run.err.contains("not a native index"), "{run:?}");
+    assert!(run.err.contains("not an index"), "{run:?}");
 }
 
 #[test]

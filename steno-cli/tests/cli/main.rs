@@ -6,5 +6,6 @@ mod capture_files;
 mod commands;
 mod corpus;
 mod import;
+mod index;
 mod keys;
 mod support;

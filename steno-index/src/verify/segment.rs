@@ -62,7 +62,7 @@ pub enum Problem {
         what: &'static str,
     },
     /// The index has an attribute at other packets than those that have it.
-    #[error("{attribute}: {packets} packets have it, the index has {index}, and {differ} of these or those alone")]
+    #[error("{attribute}: the packets say {packets}, the index says {index}; {differ} are of one of them alone")]
     AttributeDiffers {
         /// The attribute.
         attribute: Attribute,

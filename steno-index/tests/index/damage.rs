@@ -251,7 +251,7 @@ fn bytes_that_are_no_index_are_refused() {
     let mut sst = vec![0; 200];
     sst.extend_from_slice(&0xdb47_7524_8b80_fb57u64.to_le_bytes());
     let error = Index::from_bytes(sst).unwrap_err().to_string();
-    assert!(error.starts_with("not a native index: it ends in [57, fb"), "{error}");
+    assert!(error.starts_with("not an index: it ends in [57, fb"), "{error}");
 }
 
 #[test]

@@ -5,25 +5,40 @@ use std::{
     path::Path,
 };
 
-use steno_index::{Facts, Index, IndexError};
+use steno_index::{AnyIndex, Facts, Index, IndexError};
 use steno_query::rfc3339;
 
-use super::CommandError;
+use super::{super::CommandError, dump_version2};
 use crate::{args::DumpArgs, exit::Exit};
 
 /// Prints it.
-pub(super) fn dump(args: &DumpArgs) -> Result<Exit, CommandError> {
-    let index = Index::open(&args.file).map_err(|e| Stop::Index(e).of(&args.file))?;
+pub(in super::super) fn dump(args: &DumpArgs) -> Result<Exit, CommandError> {
+    let index = AnyIndex::open(&args.file).map_err(|e| Stop::Index(e).of(&args.file))?;
     let mut out = BufWriter::new(io::stdout().lock());
-    let printed = print(&index, args, &mut out).and_then(|()| out.flush().map_err(Stop::Output));
+    let printed = match &index {
+        AnyIndex::Native(_) if args.keys => return Err(not_there(args, "--keys lists those of an index of version 2")),
+        AnyIndex::Version2(_) if args.blocks || args.conversations => {
+            return Err(not_there(
+                args,
+                "of version 2, it knows neither blocks nor conversations: --keys lists what it has",
+            ));
+        }
+        AnyIndex::Native(index) => print(index, args, &mut out),
+        AnyIndex::Version2(index) => dump_version2::print(index, args.keys, &mut out),
+    };
+    let printed = printed.and_then(|()| out.flush().map_err(Stop::Output));
     match printed {
         Err(Stop::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         printed => printed.map(|()| Exit::Done).map_err(|stop| stop.of(&args.file)),
     }
 }
 
+fn not_there(args: &DumpArgs, why: &str) -> CommandError {
+    CommandError::Usage(format!("{}: {why}", args.file.display()))
+}
+
 /// Why the printing ends early.
-enum Stop {
+pub(super) enum Stop {
     Output(io::Error),
     Index(IndexError),
 }
@@ -86,7 +101,7 @@ fn totals(index: &Index, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn facts(facts: &Facts, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn facts(facts: &Facts, out: &mut impl Write) -> io::Result<()> {
     let texts = [
         ("interface", &facts.interface),
         ("filter", &facts.filter),
