@@ -1,4 +1,4 @@
-//! The manual page and the program agree.
+//! The manual page, the guide for those who come from 1.0.1, and the program agree.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
@@ -13,8 +13,7 @@ fn entries() -> Vec<ManualEntry> {
     manual_entries(&fs::read_to_string(page()).unwrap())
 }
 
-#[test]
-fn the_manual_page_has_each_flag_and_no_other() {
+fn known() -> BTreeSet<String> {
     let command = steno_capture::command();
     let mut known = BTreeSet::new();
     for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
@@ -24,8 +23,13 @@ fn the_manual_page_has_each_flag_and_no_other() {
     }
     // The version is the parser's own.
     known.extend(["--version", "-V"].map(str::to_owned));
+    known
+}
+
+#[test]
+fn the_manual_page_has_each_flag_and_no_other() {
     let told: BTreeSet<String> = entries().iter().flat_map(|entry| flags_in(&entry.tag)).collect();
-    assert_eq!(told, known);
+    assert_eq!(told, known());
 }
 
 #[test]
@@ -42,6 +46,22 @@ fn the_manual_page_tells_the_defaults() {
         checked += 1;
     }
     assert!(checked > 10, "{checked} defaults");
+}
+
+/// The first column of the table of flags.
+fn flags_of_the_guide() -> BTreeSet<String> {
+    let guide = fs::read_to_string(page().with_file_name("../docs/MIGRATING.md")).unwrap();
+    let section = guide.split("## Flags of stenotype").nth(1).unwrap().split("\n## ").next().unwrap();
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    cells.flat_map(flags_in).collect()
+}
+
+#[test]
+fn the_guide_for_those_who_come_from_1_0_1_has_each_flag_and_no_other() {
+    let known = known();
+    // Spellings of `--help`.
+    let besides: BTreeSet<String> = ["-?", "-h", "-V"].map(str::to_owned).into();
+    assert_eq!(flags_of_the_guide(), &known - &besides);
 }
 
 #[test]

@@ -39,13 +39,30 @@ fn keys_in(text: &str) -> BTreeSet<String> {
     words.filter(is_key).map(str::to_owned).collect()
 }
 
-#[test]
-fn the_manual_page_has_each_key_and_no_other() {
-    // The tables of the keys stand in one place of the source.
+/// The tables of the keys stand in one place of the source.
+fn known_keys() -> BTreeSet<String> {
     let source = include_str!("../src/config/read.rs");
     let tables = source.split("KEYS: &[&str] = &[").skip(1).filter_map(|table| table.split("];").next());
     let known: BTreeSet<String> = tables.flat_map(keys_in).collect();
     assert!(known.len() > 30, "{known:?}");
+    known
+}
+
+#[test]
+fn the_guide_for_those_who_come_from_1_0_1_has_each_key_and_no_other() {
+    let guide = fs::read_to_string(page().with_file_name("../docs/MIGRATING.md")).unwrap();
+    let section = guide.split("## Keys of the configuration").nth(1).unwrap().split("\n## ").next().unwrap();
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let told: BTreeSet<String> = cells.flat_map(keys_in).collect();
+    // What `Limits` has is no matter of 1.0.1's.
+    let within = known_keys()
+        .into_iter()
+        .filter(|key| !["MaxConcurrentQueries", "MaxQueryBytes", "QueryDeadline", "MaxMemory"].contains(&key.as_str()));
+    assert_eq!(told, within.collect());
+}
+
+#[test]
+fn the_manual_page_has_each_key_and_no_other() {
     let text = text();
     let section = text.split(".SH CONFIGURATION").nth(1).unwrap().split(".SH").next().unwrap();
     let entries = manual_entries(section);
@@ -53,7 +70,7 @@ fn the_manual_page_has_each_key_and_no_other() {
     // Objects tell the keys within.
     let within = entries.iter().filter(|entry| ["Rpc", "Limits"].contains(&entry.tag.as_str()));
     told.extend(within.flat_map(|entry| keys_in(&entry.text)).filter(|key| !["Bounds"].contains(&key.as_str())));
-    assert_eq!(told, known);
+    assert_eq!(told, known_keys());
 }
 
 #[test]
