@@ -130,7 +130,9 @@ impl Catalogue {
                     Ok(_) if index_file.exists() => self.segments.push(segment),
                     _ => self.orphan(segment.packet_name(), packet_file, Fault::NoIndex),
                 }
-            } else if has_index && index_file.exists() {
+            } else if has_index && index_file.exists() && !dirs.packets.join(id.hidden_name()).exists() {
+                // With its packet file hidden it belongs to that, which is among the open ones: stenographer 1.0.1, stopped
+                // on a quiet link, publishes an index alone and leaves an empty packet file.
                 self.orphan(segment.index_name(), index_file, Fault::NoPackets);
             }
         }

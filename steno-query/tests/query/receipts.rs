@@ -121,6 +121,23 @@ fn open_files_are_named_and_matter_from_their_opening_on() {
 }
 
 #[test]
+fn an_index_beside_a_hidden_packet_file_is_no_more_than_that_one() {
+    let store = two_segments();
+    let paths = store.paths(0, 300_000_000);
+    let index = fs::read(store.index_file(0, 100_000_000)).unwrap();
+    for (packets, complete) in [("", true), ("data", false)] {
+        fs::write(paths.hidden_packet_file(), packets).unwrap();
+        fs::write(paths.index_file(), &index).unwrap();
+        let (found, receipt) = ask(&store, "udp");
+        assert_eq!((found, receipt.is_complete(), named(&receipt)), (4, complete, vec![]), "{packets:?}");
+        assert_eq!(receipt.unsealed[0].file, "PKT0/.300000000");
+    }
+    fs::remove_file(paths.hidden_packet_file()).unwrap();
+    let (_, receipt) = ask(&store, "udp");
+    assert_eq!(named(&receipt), [("IDX0/300000000".to_owned(), "its packet file is missing".to_owned(), true)]);
+}
+
+#[test]
 fn of_an_open_file_that_was_named_before_the_clock_was_set_back_no_time_is_known() {
     let store = two_segments();
     let micros = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros();
