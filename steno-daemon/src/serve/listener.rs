@@ -82,6 +82,7 @@ pub(super) struct Port {
     pub(super) stopping: Stopping,
     pub(super) metrics: Metrics,
     pub(super) connections: TaskTracker,
+    pub(super) known: Arc<Known>,
 }
 
 impl Port {
@@ -94,7 +95,6 @@ impl Port {
         info!("listening on {}", bound.address);
         let shared = Arc::new(Shared {
             refusals: RefusalLog::default(),
-            known: Known::default(),
             handshakes: Semaphore::new(self.tuning.most_handshakes),
             room: Semaphore::new(self.tuning.most_connections),
         });
@@ -139,7 +139,7 @@ impl Port {
             return self.refuse(&shared, address, "too many connections at once");
         };
         let _counted = self.metrics.connection();
-        let peer = peer(&stream, address, &shared.known);
+        let peer = peer(&stream, address, &self.known);
         serve(stream, peer, self.router, self.tuning, self.stopping).await;
     }
 
@@ -152,7 +152,6 @@ impl Port {
 /// What the connections of a port have in common.
 struct Shared {
     refusals: RefusalLog,
-    known: Known,
     handshakes: Semaphore,
     room: Semaphore,
 }

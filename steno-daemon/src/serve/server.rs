@@ -105,7 +105,8 @@ impl Server {
         let Self { main, rpc, certificates, answers, host, legacy, health, metrics, tuning } = self;
         let (stopping, connections) = (Stopping::default(), TaskTracker::new());
         let everything = router::everything(&answers, services(&answers, host, legacy), &health, metrics.clone())?;
-        let port = Port { tls: certificates.main(), router: everything, tuning, stopping, metrics, connections };
+        let known = Arc::default();
+        let port = Port { tls: certificates.main(), router: everything, tuning, stopping, metrics, connections, known };
         let mut listening = JoinSet::new();
         if let (Some(tls), Some(rpc)) = (certificates.rpc(), rpc) {
             let service = StenographerServer::new(LegacyService::new(answers.clone(), legacy));
