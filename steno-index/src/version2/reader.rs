@@ -2,7 +2,6 @@
 
 use std::{
     borrow::Cow,
-    cmp::Ordering,
     fmt,
     ops::{ControlFlow, Range, RangeInclusive},
     path::Path,
@@ -215,13 +214,17 @@ fn version(bytes: &[u8], footer: Footer) -> Result<(u32, u32), IndexError> {
     let block = Block::peek(bytes, handle)?;
     let mut cursor = Cursor::default();
     let place = block.step(&mut cursor)?.ok_or_else(none)?;
-    // Files from before version 2 have one key for each packet, and no such record.
-    match (cursor.key().cmp(&VERSION_KEY), array::<8>(block.value(place), 0)) {
-        (Ordering::Equal, Some([a, b, c, d, e, f, g, h])) => {
+    if Attribute::of_key(cursor.key()).is_some() {
+        // From before versions were written down, when each packet had a key of its own.
+        return Err(other_version(1, 0));
+    }
+    let record = array::<8>(block.value(place.clone()), 0).filter(|record| record.len() == place.len());
+    match record.filter(|_| cursor.key() == VERSION_KEY) {
+        Some([a, b, c, d, e, f, g, h]) => {
             let (major, minor) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
             if major == MAJOR { Ok((major, minor)) } else { Err(other_version(major, minor)) }
         }
-        _ => Err(none()),
+        None => Err(none()),
     }
 }
 

@@ -15,4 +15,7 @@ mod log;
 mod model;
 mod segments;
 mod size;
+mod tables;
 mod verify;
+mod version2;
+mod version2_damage;

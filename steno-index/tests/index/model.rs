@@ -216,7 +216,7 @@ fn step() -> impl Strategy<Value = i64> {
     prop_oneof![8 => 0i64..3000, 1 => -5_000_000_000i64..0, 1 => 0i64..10_000_000_000, 1 => Just(1000)]
 }
 
-fn packets() -> impl Strategy<Value = Vec<RecipePacket>> {
+pub(crate) fn packets() -> impl Strategy<Value = Vec<RecipePacket>> {
     let packet = (frame(), step(), any::<bool>(), 0usize..120, 0u32..9000);
     vec(packet, 0..300).prop_map(|all| {
         let mut ns = 1_700_000_000_000_000_000i64;
