@@ -1,9 +1,9 @@
 //! Which segments a query has to look into, by the true times of their packets.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, net::Ipv6Addr, ops::ControlFlow, path::Path, sync::Arc};
 
 use steno_core::TimestampNs;
-use steno_index::Index;
+use steno_index::{AnyIndex, Attribute, Version2Index};
 
 use crate::{
     Expr, TimeSet,
@@ -88,14 +88,21 @@ impl Selection {
             && match &orphan.fault {
                 Fault::NoIndex => holds_something(&orphan.path),
                 // The index still tells the times of what is missing.
-                Fault::NoPackets => match Index::open(&orphan.path).map(|index| index.time_range()) {
-                    Ok(range) => range.is_some_and(|(first, last)| self.times.overlaps(first, last)),
-                    // One of version 2 does not.
+                Fault::NoPackets => match AnyIndex::open(&orphan.path) {
+                    Ok(AnyIndex::Native(index)) => self.overlaps(index.time_range()),
+                    Ok(AnyIndex::Version2(index)) => match index.extra() {
+                        Some(extra) => self.overlaps(extra.time_range),
+                        None => has_attributes(&index),
+                    },
                     Err(_) => true,
                 },
                 _ => true,
             };
         self.add_unreadable(orphan.name.clone(), &orphan.fault, may_hold_matches);
+    }
+
+    fn overlaps(&self, range: Option<(TimestampNs, TimestampNs)>) -> bool {
+        range.is_some_and(|(first, last)| self.times.overlaps(first, last))
     }
 
     fn add_open_file(&mut self, file: &OpenFile) {
@@ -110,6 +117,18 @@ impl Selection {
     fn add_unreadable(&mut self, file: String, fault: &Fault, may_hold_matches: bool) {
         self.receipt.unreadable.push(Unreadable { file, reason: fault.to_string(), may_hold_matches });
     }
+}
+
+/// Whether an index of 1.0.1 tells of packets. On a quiet link each stop and start of 1.0.1 leaves one that does not, and no packet
+/// file with it: the stop publishes the index alone, the start removes the hidden packet file.
+fn has_attributes(index: &Version2Index) -> bool {
+    let all = Attribute::Protocol(0)..=Attribute::V6(Ipv6Addr::from(u128::MAX));
+    let mut any = false;
+    let visited = index.each(all, &mut |_, _| {
+        any = true;
+        ControlFlow::Break(())
+    });
+    any || visited.is_err()
 }
 
 /// Whether a packet file may hold packets: stenographer 1.0.1 leaves empty ones. One that is gone held some.

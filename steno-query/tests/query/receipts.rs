@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::support::{Shape, TestStore, assert_scan, query, take};
+use crate::{
+    old_index,
+    support::{Shape, TestStore, assert_scan, query, take},
+};
 use steno_core::testkit::{RecipePacket, recipe};
 use steno_query::{Options, Receipt, Store, StoreError};
 
@@ -135,6 +138,21 @@ fn an_index_beside_a_hidden_packet_file_is_no_more_than_that_one() {
     fs::remove_file(paths.hidden_packet_file()).unwrap();
     let (_, receipt) = ask(&store, "udp");
     assert_eq!(named(&receipt), [("IDX0/300000000".to_owned(), "its packet file is missing".to_owned(), true)]);
+}
+
+#[test]
+fn an_index_of_1_0_1_that_tells_of_nothing_lacks_no_packets() {
+    let store = two_segments();
+    let version = (vec![0], vec![0, 0, 0, 2, 0, 0, 0, 0]);
+    let paths = store.paths(0, 300_000_000);
+    for (more, complete) in [(None, true), (Some((vec![1, 17], vec![0, 0, 0, 48])), false)] {
+        let keys = std::iter::once(version.clone()).chain(more).collect();
+        fs::write(paths.index_file(), old_index::write(&keys)).unwrap();
+        let (found, receipt) = ask(&store, "udp");
+        assert_eq!((found, receipt.is_complete()), (4, complete));
+        let reason = "its packet file is missing".to_owned();
+        assert_eq!(named(&receipt), [("IDX0/300000000".to_owned(), reason, !complete)]);
+    }
 }
 
 #[test]
