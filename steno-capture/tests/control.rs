@@ -230,8 +230,9 @@ fn programs_that_it_starts_do_not_get_the_socket() {
     fs::write(&path, script).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = wire.command("sh");
+    // A filter that is left to tcpdump.
     let stenotype = format!(
-        "exec 7<&0 </dev/null; exec {} --dir={} --iface=v1 --blocks=8 --uid=root --gid=root -v --filter=udp",
+        "exec 7<&0 </dev/null; exec {} --dir={} --iface=v1 --blocks=8 --uid=root --gid=root -v '--filter=len < 9000'",
         env!("CARGO_BIN_EXE_stenotype"),
         dir.path().join("store").display()
     );
