@@ -63,8 +63,17 @@ impl Wire {
     pub(crate) fn send_from(&self, link: &str, dir: &Path, frames: &[Vec<u8>], pps: u32) {
         let path = dir.join("send.pcap");
         fs::write(&path, pcap(frames)).unwrap();
+        self.replay_from(link, &path, pps);
+    }
+
+    /// Sends the frames of a capture file into v0.
+    pub(crate) fn replay(&self, file: &Path, pps: u32) {
+        self.replay_from("v0", file, pps);
+    }
+
+    fn replay_from(&self, link: &str, file: &Path, pps: u32) {
         let rate = format!("--pps={pps}");
-        let output = self.command("tcpreplay").args(["-i", link, &rate]).arg(&path).output().unwrap();
+        let output = self.command("tcpreplay").args(["-i", link, &rate]).arg(file).output().unwrap();
         assert!(output.status.success(), "tcpreplay: {}", String::from_utf8_lossy(&output.stderr));
     }
 
