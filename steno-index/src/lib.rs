@@ -35,6 +35,8 @@
 //! [`index_packet_file`] builds an index from a packet file, [`Log`] and [`seal()`] build one from packets as they
 //! arrive, and [`verify_segment`] holds an index against its packets.
 //!
+//! [`version2`] has the index files of stenographer 1.0.1, read and written; [`AnyIndex`] opens a file of either format.
+//!
 //! # Hostile bytes
 //! Whatever an index file, a packet file or a log holds: reading it ends, in memory bounded by the bytes that are
 //! there, with the right answer or with an error. No read of a file uses a byte whose checksum has not been compared.

@@ -59,7 +59,7 @@ pub struct ConvertArgs {
     /// The format to write [default: the one that INDEX does not have]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub to: Option<IndexFormat>,
-    /// The packet file that INDEX describes [default: PKT<i>/NAME for IDX<i>/NAME]
+    /// The packet file that INDEX describes [default: PKT0/NAME for IDX0/NAME, and so on]
     #[arg(long, value_name = "FILE")]
     pub packets: Option<PathBuf>,
 }

@@ -6,6 +6,29 @@
 //!
 //! An index of this version knows neither times nor directions nor conversations. Whoever answers from one reads the packets
 //! that it leads to, and decides.
+//!
+//! ```
+//! # use steno_core::{block::BlockWriter, testkit::{block_of, recipe}};
+//! # let mut writer = BlockWriter::new(4096);
+//! # block_of(&mut writer, &recipe("1700000000 ip 10.0.0.1 > 10.0.0.2 tcp 40000 > 80").unwrap()).unwrap();
+//! # let (facts, mut file) = (steno_index::Facts { block_bytes: 4096, ..Default::default() }, Vec::new());
+//! # steno_index::index_packet_file_version2(&mut writer.finish(1), &facts, &mut file)?;
+//! use std::ops::ControlFlow;
+//! use steno_index::{AnyIndex, Attribute};
+//!
+//! // `AnyIndex::open(path)` for a file.
+//! if let AnyIndex::Version2(index) = AnyIndex::from_bytes(file)? {
+//!     let positions = index.positions(Attribute::V4([10, 0, 0, 1].into()))?;
+//!     assert_eq!(positions.map(|positions| positions.len()), Some(1));
+//!     let mut ports = Vec::new();
+//!     index.each(Attribute::Port(0)..=Attribute::Port(1023), &mut |port, _| {
+//!         ports.push(port);
+//!         ControlFlow::Continue(())
+//!     })?;
+//!     assert_eq!(ports, [Attribute::Port(80)]);
+//! }
+//! # Ok::<(), steno_index::IndexError>(())
+//! ```
 
 mod attribute;
 mod extra;

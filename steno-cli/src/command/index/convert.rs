@@ -93,7 +93,7 @@ fn packet_file(args: &ConvertArgs) -> Result<PathBuf, CommandError> {
     })
 }
 
-/// PKT<i>/NAME for IDX<i>/NAME.
+/// `PKT<i>/NAME` for `IDX<i>/NAME`.
 fn beside(index: &Path) -> Option<PathBuf> {
     let dir = index.parent().filter(|dir| !dir.as_os_str().is_empty());
     // A directory may have another name where it is entered.
