@@ -1,7 +1,10 @@
 //! Writes the starting inputs of every fuzz target: `seeds DIR` makes `DIR/TARGET/seed-N`.
 //!
 //! They are made by the code that the targets test, from the packets of one recipe, so that they need no binary files in
-//! the repository and follow the formats.
+//! the repository and follow the formats. Those of version-2 indexes are made by the real stenotype 1.0.1, too, where it is
+//! installed.
+
+mod real;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -64,7 +67,12 @@ fn main() -> Result<()> {
     let block = block(&packets)?;
     let indexes = [index(&block)?, index(&one_packet_block(&packets)?)?, index(&self::block(&many()?)?)?];
     write(&dir, "index", indexes)?;
-    write(&dir, "capture_import", captures(&packets)?)?;
+    let captures = captures(&packets)?;
+    let blocks = [block.clone(), one_packet_block(&packets)?, self::block(&many()?)?];
+    let ours: Vec<Vec<u8>> = blocks.iter().map(|block| version2_index(block)).collect::<Result<_>>()?;
+    let theirs = captures.first().map(|capture| real::indexes(capture)).unwrap_or_default();
+    write(&dir, "version2_index", ours.into_iter().chain(theirs))?;
+    write(&dir, "capture_import", captures)?;
     write(&dir, "packet_file", [block])?;
     write(&dir, "query_text", QUERIES.map(|query| query.as_bytes().to_vec()))?;
     Ok(())
@@ -128,6 +136,14 @@ fn index(block: &[u8]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut file = block;
     let _ = steno_index::index_packet_file(&mut file, &Facts::default(), &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same of version 2.
+fn version2_index(block: &[u8]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut file = block;
+    let _ = steno_index::index_packet_file_version2(&mut file, &Facts::default(), &mut bytes)?;
     Ok(bytes)
 }
 

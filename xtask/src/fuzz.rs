@@ -202,9 +202,12 @@ mod tests {
     }
 
     #[test]
-    fn the_targets_are_the_five_of_the_hostile_inputs() {
+    fn the_targets_are_the_six_of_the_hostile_inputs() {
         let targets = targets_in(&crate::workspace::root().join("fuzz/fuzz_targets")).unwrap();
-        assert_eq!(targets, ["capture_import", "index", "packet_decode", "packet_file", "query_text"]);
+        assert_eq!(
+            targets,
+            ["capture_import", "index", "packet_decode", "packet_file", "query_text", "version2_index"]
+        );
     }
 
     #[test]
