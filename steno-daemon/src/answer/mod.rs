@@ -32,7 +32,7 @@ mod tests;
 mod worker;
 
 pub use answers::{Answers, Ask, Failed};
-pub(crate) use http::routes as http_routes;
+pub(crate) use http::{pass_over, routes as http_routes};
 pub use legacy::{LegacyLimits, LegacyService};
 pub use limits::{Bounds, Refused};
 pub use part::{Ending, Part, Parts};

@@ -14,7 +14,7 @@ use tonic::{Code, service::Routes};
 
 use super::{Health, ServeError, tuning::MESSAGE_BYTES};
 use crate::{
-    answer::{Answers, LegacyService, Services, http_routes},
+    answer::{Answers, LegacyService, Services, http_routes, pass_over},
     metrics::{self, Metrics},
 };
 
@@ -67,10 +67,12 @@ async fn nothing_there(request: Request<Body>) -> Response {
     let is_grpc = |headers: &HeaderMap| {
         headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
     };
-    let path = request.uri().path();
-    if is_grpc(request.headers()) {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    if is_grpc(&head.headers) {
         return tonic::Status::unimplemented(format!("there is no method {path} here")).into_http::<Body>();
     }
+    pass_over(&head.headers, body).await;
     (StatusCode::NOT_FOUND, format!("there is nothing at {path}\n")).into_response()
 }
 

@@ -1,10 +1,22 @@
 //! `POST /query` and `GET /debug/stats`: what comes back, over HTTP/1.1 and HTTP/2, and what is refused.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
 use axum::body::Body;
 use http::{Method, StatusCode, Version};
 use steno_daemon::config::Limits;
 use steno_proto::v1::{StatusRequest, sensor_client::SensorClient};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     http_client::Client,
@@ -172,6 +184,36 @@ async fn what_cannot_be_answered_has_a_status_and_a_sentence() {
     let metrics = running.metrics.encode().unwrap();
     // Eight, and the one in pieces, in both versions; and the one of HTTP/1.0.
     assert!(metrics.contains("steno_queries_total{method=\"POST /query\",outcome=\"refused\"} 19\n"), "{metrics}");
+    let _took = running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_waits_for_the_end_of_the_request() {
+    let running = start(Wanted::default()).await;
+    let cases: [Refused<'_>; 3] = [
+        (Method::POST, "/query", &[("Steno-Limit-Bytes", "x")], b"tcp or udp", 400, "bad Steno-Limit-Bytes"),
+        (Method::PUT, "/query", &[], b"tcp or udp", 405, "/query takes POST"),
+        (Method::POST, "/nothing", &[], b"tcp or udp", 404, "there is nothing"),
+    ];
+    for version in BOTH {
+        for (method, path, headers, body, status, beginning) in cases.clone() {
+            let ended = Arc::new(AtomicBool::new(false));
+            let end = Arc::clone(&ended);
+            let (send, pieces) = mpsc::channel(2);
+            let sending = tokio::spawn(async move {
+                send.send(Ok::<_, std::io::Error>(&body[..7])).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                end.store(true, Ordering::SeqCst);
+                send.send(Ok(&body[7..])).await
+            });
+            let mut client = Client::new(&running, version).await;
+            let asked = client.begin(method, path, headers, Body::from_stream(ReceiverStream::new(pieces))).await;
+            assert_eq!((asked.status.as_u16(), ended.load(Ordering::SeqCst)), (status, true), "{version:?} {path}");
+            let answer = asked.end().await;
+            assert!(answer.broken.is_none() && answer.text().starts_with(beginning), "{version:?} {path}: {answer:?}");
+            sending.await.unwrap().unwrap();
+        }
+    }
     let _took = running.stop().await;
 }
 

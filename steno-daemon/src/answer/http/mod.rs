@@ -12,4 +12,5 @@ mod request;
 mod routes;
 mod stats;
 
+pub(crate) use request::pass_over;
 pub(crate) use routes::routes;

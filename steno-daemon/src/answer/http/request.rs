@@ -159,6 +159,12 @@ pub(super) async fn text(headers: &HeaderMap, body: Body) -> Result<String, Refu
     })
 }
 
+/// Takes a body of which nothing is wanted, as far as a query is taken: a client that is still sending may lose an answer that
+/// does not wait for the end of its request (curl 7.88 does over HTTP/2).
+pub(crate) async fn pass_over(headers: &HeaderMap, body: Body) {
+    drop(text(headers, body).await);
+}
+
 async fn bytes(body: Body) -> Result<Vec<u8>, Refusal> {
     let (mut read, mut ignored, mut pieces) = (Vec::new(), 0, body.into_data_stream());
     while let Some(piece) = pieces.next().await {

@@ -8,14 +8,14 @@ use axum::{
     routing::{get, post},
 };
 use http::{
-    HeaderValue, Method as HttpMethod, Request, StatusCode, Uri,
+    HeaderMap, HeaderValue, Method as HttpMethod, Request, StatusCode, Uri,
     header::{CONTENT_TYPE, TRAILER},
 };
 use steno_core::pcap::Format;
 
 use super::{
     body::PcapBody,
-    request::{Limits, Refusal, has_an_end, takes_trailers, text},
+    request::{Limits, Refusal, has_an_end, pass_over, takes_trailers, text},
     stats,
 };
 use crate::{
@@ -45,9 +45,11 @@ async fn begin(answers: &Answers, request: Request<Body>) -> Result<Response, Re
         answers.refuse(Method::HttpQuery);
         refusal
     };
+    // All of it, before anything is refused: as for `pass_over`.
+    let text = text(&head.headers, body).await;
     has_an_end(head.version).map_err(refused)?;
     let Limits { max_bytes, max_packets } = Limits::of(&head.headers).map_err(refused)?;
-    let text = text(&head.headers, body).await.map_err(refused)?;
+    let text = text.map_err(refused)?;
     let parsed = answers.parse(Method::HttpQuery, &text);
     let query = parsed.map_err(|errors| Refusal::new(StatusCode::BAD_REQUEST, errors.to_string()))?;
     let hang_up = head.extensions.get::<HangUp>().cloned().unwrap_or_default();
@@ -67,7 +69,8 @@ fn pcap(body: PcapBody, takes_trailers: bool) -> Response {
     response
 }
 
-async fn wrong_method(method: HttpMethod, uri: Uri) -> Refusal {
+async fn wrong_method(method: HttpMethod, uri: Uri, headers: HeaderMap, body: Body) -> Refusal {
+    pass_over(&headers, body).await;
     let path = uri.path();
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} takes POST with the query as the body, not {method}"))
 }
