@@ -105,7 +105,7 @@ fn a_locked_filter_lets_a_stop_wait_a_second_and_a_second_signal_none() {
         wire.send(dir.path(), &sent, 10_000);
         let (status, took) = capture.stop();
         assert_eq!(status, 0);
-        assert!(took < Duration::from_secs(3), "a stop took {took:?}");
+        assert!(took < Duration::from_secs(30), "a stop took {took:?}");
         let mut stored = frames(dir.path(), 0);
         if threads.ends_with('2') {
             stored.extend(frames(dir.path(), 1));

@@ -61,7 +61,7 @@ fn every_frame_is_stored_with_its_tags_by_one_two_and_four_threads() {
         let log = dir.path().join("log");
         let (status, took) = capture.stop();
         assert_eq!(status, 0);
-        assert!(took < Duration::from_secs(5), "a stop took {took:?}");
+        assert!(took < Duration::from_secs(30), "a stop took {took:?}");
         let log = fs::read_to_string(log).unwrap();
         assert!(log.contains("captured 1200 packets") && log.contains("the kernel dropped 0"), "{log}");
         let by_thread: Vec<_> = (0..threads).map(|t| frames(dir.path(), t)).collect();
@@ -179,7 +179,7 @@ fn a_stop_takes_the_packets_of_a_block_that_is_far_from_its_timer() {
     wait();
     let (status, took) = capture.stop();
     assert_eq!(status, 0);
-    assert!(took < Duration::from_secs(5), "a stop took {took:?}");
+    assert!(took < Duration::from_secs(30), "a stop took {took:?}");
     assert_eq!(sorted(frames(dir.path(), 0)), sorted(sent));
 }
 

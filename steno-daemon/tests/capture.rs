@@ -215,7 +215,7 @@ fn a_process_that_does_not_end_is_killed() {
     let child = running_pid(&capture).unwrap();
     let asked = Instant::now();
     let status = capture.stop();
-    assert!((300..5_000).contains(&asked.elapsed().as_millis()), "{:?}", asked.elapsed());
+    assert!((300..30_000).contains(&asked.elapsed().as_millis()), "{:?}", asked.elapsed());
     assert!(
         matches!(&status.last_exit.as_ref().unwrap().exit, Exit::Ended(s) if s.signal() == Some(9)),
         "{:?}",
@@ -256,7 +256,7 @@ fn a_flood_of_output_is_bounded_and_does_not_hinder_a_stop() {
     std::thread::sleep(Duration::from_millis(300));
     let asked = Instant::now();
     assert!(matches!(capture.stop().last_exit.unwrap().exit, Exit::Ended(s) if s.signal() == Some(15)));
-    assert!(asked.elapsed() < Duration::from_secs(5));
+    assert!(asked.elapsed() < Duration::from_secs(30));
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn it_says_when_it_is_ready_and_stops_capture_last() {
     let stopping = bench.told("STOPPING=1");
     assert!(stopping.contains("EXTEND_TIMEOUT_USEC="), "{stopping}");
     assert_eq!(daemon.wait().code(), Some(0), "{}", bench.log());
-    assert!(asked.elapsed() < Duration::from_secs(10));
+    assert!(asked.elapsed() < Duration::from_secs(60));
     assert!(bench.root.path().join("sealed").exists(), "capture was not given time to seal");
     let log = bench.log();
     let place = |what: &str| log.find(what).unwrap_or_else(|| panic!("no {what:?} in\n{log}"));

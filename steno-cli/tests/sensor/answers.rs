@@ -209,7 +209,7 @@ fn ctrl_c_ends_a_slow_answer_with_what_is_known() {
     let run = running.end();
     assert_eq!(run.status, Some(130), "{run:?}");
     assert_eq!(run.err, "interrupted after 1 packet and 82 bytes, without a receipt; more may match\n");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     assert_eq!(packets(&fake.path("out")), 1);
     until("the sensor knows", || fake.seen.gone.load(Ordering::Relaxed));
 

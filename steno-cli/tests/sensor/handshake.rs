@@ -130,7 +130,7 @@ fn what_is_no_sensor_is_told_to_be_none() {
     let closing = listening(drop);
     refused(&status(&closing), &["no agreement on TLS with 127.0.0.1:"]);
     let silent = listening(|tcp| {
-        thread::sleep(std::time::Duration::from_secs(20));
+        thread::sleep(std::time::Duration::from_secs(60));
         drop(tcp);
     });
     refused(&status(&silent), &["takes connections and says nothing"]);
@@ -144,7 +144,7 @@ fn ctrl_c_ends_a_handshake_that_does_not_end() {
     let root = tempfile::tempdir().unwrap();
     let dir = certs(root.path(), "certs");
     let silent = listening(|tcp| {
-        thread::sleep(std::time::Duration::from_secs(20));
+        thread::sleep(std::time::Duration::from_secs(60));
         drop(tcp);
     });
     let mut status = command(env!("CARGO_BIN_EXE_steno"), root.path());
@@ -154,7 +154,7 @@ fn ctrl_c_ends_a_handshake_that_does_not_end() {
     running.interrupt();
     let run = running.end();
     assert_eq!(run.status, Some(130), "{run:?}");
-    assert!(began.elapsed() < std::time::Duration::from_secs(5));
+    assert!(began.elapsed() < std::time::Duration::from_secs(30));
 }
 
 #[test]

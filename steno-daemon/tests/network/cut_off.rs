@@ -97,7 +97,7 @@ async fn a_stop_of_the_sensor_breaks_it_off() {
     tokio::time::sleep(Duration::from_millis(400)).await;
     is_cut_off(&coming.end().await, Version::HTTP_2);
     let took = stopping.await.unwrap();
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

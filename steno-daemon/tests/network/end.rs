@@ -28,7 +28,7 @@ async fn idle_connections_do_not_hold_it_up() {
     })
     .await;
     let took = running.stop().await;
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Tuning::default().drain_within, "{took:?}");
     let mut rest = Vec::new();
     let _closed = within("the end of an idle connection", idle.read_to_end(&mut rest)).await;
     let _closed = within("the end of half a handshake", half.read_to_end(&mut rest)).await;
@@ -55,7 +55,7 @@ async fn a_stream_that_does_not_end_is_ended() {
     let end = within("the end of the stream", watched.message()).await.unwrap_err();
     assert!(matches!(end.code(), Code::Unknown | Code::Unavailable | Code::Internal | Code::Cancelled), "{end:?}");
     let took = stopping.await.unwrap();
-    assert!(took >= Duration::from_millis(600) && took < Duration::from_secs(5), "{took:?}");
+    assert!(took >= Duration::from_millis(600) && took < Duration::from_secs(30), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

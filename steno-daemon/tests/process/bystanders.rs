@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -26,52 +26,44 @@ fn answer(plan: &Plan, query: &str) -> Vec<u8> {
     store::answer(plan.root.path(), query, Format::PcapNs)
 }
 
-/// A selective query that is asked while four bulk answers are under way is at its end before any of them.
+/// Selective queries are answered while four bulk answers are under way: two whose clients have stopped to take theirs, and two
+/// whose clients take as fast as they can and ask again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_selective_query_does_not_wait_for_bulk_ones() {
+async fn selective_queries_are_answered_while_bulk_ones_are_under_way() {
     let plan = Plan::new();
     store::fill(plan.root.path(), 4);
     let (bulk, selective) = (Arc::new(answer(&plan, BULK)), answer(&plan, SELECTIVE));
     assert!(bulk.len() > 20_000_000 && selective.len() < 100_000, "{} {}", bulk.len(), selective.len());
     let daemon = plan.start();
     let mut client = daemon.sensor().await;
-    let mut times = [Vec::new(), Vec::new()];
-    for _ in 0..8 {
-        let ended = Arc::new(AtomicUsize::new(0));
-        let mut readers = Vec::new();
-        let began = Instant::now();
-        for i in 0..4u64 {
-            let mut stream = daemon.sensor().await.query(request(BULK)).await.unwrap().into_inner();
-            let mut taken = Taken::default();
-            assert!(taken.next(&mut stream).await);
-            let (ended, bulk) = (Arc::clone(&ended), Arc::clone(&bulk));
-            readers.push(tokio::spawn(async move {
-                // Two as fast as they can, two with a rest after each message.
-                while taken.next(&mut stream).await {
-                    sleep(Duration::from_millis(i / 2 * 5)).await;
-                }
-                let _before = ended.fetch_add(1, Ordering::SeqCst);
+    let waiting = [stalled(&daemon).await, stalled(&daemon).await];
+    let done = Arc::new(AtomicBool::new(false));
+    let mut readers = Vec::new();
+    for _ in 0..2 {
+        let (mut client, bulk, done) = (daemon.sensor().await, Arc::clone(&bulk), Arc::clone(&done));
+        readers.push(tokio::spawn(async move {
+            let mut answers = 0;
+            while !done.load(Ordering::SeqCst) {
+                let taken = Taken::all(client.query(request(BULK)).await.unwrap().into_inner(), Duration::ZERO).await;
                 assert!(taken.whole() == bulk.as_slice());
-                began.elapsed()
-            }));
-        }
-        let asked = Instant::now();
-        let stream = client.query(request(SELECTIVE)).await.unwrap().into_inner();
-        let taken = Taken::all(stream, Duration::ZERO).await;
-        let before = ended.load(Ordering::SeqCst);
-        times[0].push(asked.elapsed());
-        assert_eq!(before, 0, "bulk answers that were at their end first");
-        assert!(taken.whole() == selective);
-        for reader in readers {
-            times[1].push(within("a bulk answer", reader).await.unwrap());
-        }
+                answers += 1;
+            }
+            answers
+        }));
     }
-    let [selective, bulk] = times.map(|mut times| {
-        times.sort();
-        times[times.len() / 2]
-    });
-    eprintln!("medians: selective {selective:?}, bulk {bulk:?}");
-    assert!(selective * 4 < bulk, "{selective:?} of {bulk:?}");
+    for _ in 0..8 {
+        let stream = within("an answer", client.query(request(SELECTIVE))).await.unwrap().into_inner();
+        assert!(within("its end", Taken::all(stream, Duration::ZERO)).await.whole() == selective);
+    }
+    assert!(sum(&daemon.metrics().await, "steno_streams_active") >= 2.0);
+    done.store(true, Ordering::SeqCst);
+    for reader in readers {
+        assert!(within("bulk answers", reader).await.unwrap() > 0);
+    }
+    for (mut taken, mut stream) in waiting {
+        while taken.next(&mut stream).await {}
+        assert!(taken.whole() == bulk.as_slice());
+    }
 }
 
 /// A client that takes the first message of a bulk answer, and then nothing.

@@ -102,7 +102,7 @@ fn twenty_kills_under_load_are_twenty_restarts_and_every_query_is_answered() {
     let sent = traffic.stop();
     println!("{KILLS} kills in {took:?}; {} queries, the longest {:?}", asked.queries, asked.longest);
     assert!(asked.queries > 200 && asked.with_packets > 50, "{} with packets", asked.with_packets);
-    assert!(asked.longest < Duration::from_secs(5));
+    assert!(asked.longest < Duration::from_secs(30));
 
     // In Status, in metrics and in the log.
     let status = client.status().unwrap();
