@@ -1,6 +1,7 @@
 //! Random numbers of a seed that is printed and can be set, so that a run can be had again.
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
+#[derive(Clone)]
 pub(crate) struct Random(u64);
 
 impl Random {
