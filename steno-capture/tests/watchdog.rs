@@ -7,14 +7,14 @@ mod support;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
-use steno_core::testkit::{FrameBuilder, need};
+use steno_core::testkit::{FrameBuilder, LoopDisk};
 use support::{Wire, frames};
 
 fn some_frames(count: u16) -> Vec<Vec<u8>> {
@@ -26,29 +26,25 @@ fn succeeds(program: &str, args: &[&str]) -> bool {
     Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
 }
 
-/// A file system of its own in a file. Unmounted when it goes out of scope.
+/// A file system that can be frozen.
 struct Disk {
-    at: PathBuf,
+    disk: LoopDisk,
     _image: tempfile::TempDir,
 }
 
 impl Disk {
     fn new() -> Option<Self> {
         let image = tempfile::tempdir().unwrap();
-        let (file, at) = (image.path().join("image"), image.path().join("disk"));
-        fs::File::create(&file).unwrap().set_len(64 << 20).unwrap();
-        fs::create_dir(&at).unwrap();
-        let (file, to) = (file.to_str().unwrap(), at.to_str().unwrap());
-        let made = succeeds("mkfs.ext4", &["-q", file]) && succeeds("mount", &["-o", "loop", file, to]);
-        need(made, "the right to mount a file (loop device, mkfs.ext4)").then(|| Self { at, _image: image })
+        let disk = LoopDisk::new(image.path(), &["mkfs.ext4", "-q"], 64 << 20).unwrap()?;
+        Some(Self { disk, _image: image })
     }
 
     fn path(&self) -> &Path {
-        &self.at
+        self.disk.path()
     }
 
     fn freeze(&self) -> Frozen<'_> {
-        assert!(succeeds("fsfreeze", &["-f", self.at.to_str().unwrap()]), "fsfreeze fails");
+        assert!(succeeds("fsfreeze", &["-f", self.path().to_str().unwrap()]), "fsfreeze fails");
         Frozen(self)
     }
 }
@@ -58,17 +54,8 @@ struct Frozen<'a>(&'a Disk);
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
-        let thawed = succeeds("fsfreeze", &["-u", self.0.at.to_str().unwrap()]);
+        let thawed = succeeds("fsfreeze", &["-u", self.0.path().to_str().unwrap()]);
         assert!(thawed || thread::panicking(), "the disk stays frozen");
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let begun = Instant::now();
-        while !succeeds("umount", &[self.at.to_str().unwrap()]) && begun.elapsed() < Duration::from_secs(5) {
-            thread::sleep(Duration::from_millis(100));
-        }
     }
 }
 

@@ -1,11 +1,13 @@
-//! What the tests and benches of every crate share: frames by layers, packets by recipe, manual pages, and how a test says that it
-//! cannot run here. Not part of a normal build (feature `testkit`).
+//! What the tests and benches of every crate share: frames by layers, packets by recipe, manual pages, small disks, and how a test
+//! says that it cannot run here. Not part of a normal build (feature `testkit`).
 
+mod disk;
 mod frames;
 mod manual;
 mod recipe;
 mod require;
 
+pub use disk::LoopDisk;
 pub use frames::FrameBuilder;
 pub use manual::{ManualEntry, flags_in, manual_complaints, manual_entries};
 pub use recipe::{RecipeError, RecipePacket, block_of, recipe};
