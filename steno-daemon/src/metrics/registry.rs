@@ -67,6 +67,7 @@ pub(super) struct Families {
     oldest_segment: Family<OfThread, Gauge<f64, AtomicU64>>,
     storage_bytes: Family<OfKind, Gauge>,
     disk_free: Family<OfKind, Gauge>,
+    disk_reserve: Family<OfKind, Gauge>,
     disk_size: Family<OfKind, Gauge>,
     removed_segments: Family<OfReason, Counter>,
     removed_bytes: Family<OfThread, Counter>,
@@ -189,6 +190,7 @@ impl Metrics {
         if let Some(disk) = status.disk {
             for (name, space) in [("packets", disk.packets), ("index", disk.index)] {
                 let _ = f.disk_free.get_or_create(&kind(name)).set(signed(space.available_bytes));
+                let _ = f.disk_reserve.get_or_create(&kind(name)).set(signed(space.reserve_bytes));
                 let _ = f.disk_size.get_or_create(&kind(name)).set(signed(space.total_bytes));
             }
         }
@@ -290,6 +292,10 @@ impl Families {
             ),
             storage_bytes: r.family("storage_bytes", "What files take on the disk, by kind"),
             disk_free: r.family("disk_free_bytes", "Space that is free on the disk of a kind of files"),
+            disk_reserve: r.family(
+                "disk_reserve_bytes",
+                "Space that is kept free on the disk of a kind of files for what is written next",
+            ),
             disk_size: r.family("disk_size_bytes", "Size of the disk of a kind of files"),
             removed_segments: r
                 .family("retention_removed_segments", "Segments removed, by the bound that made them go"),
@@ -351,7 +357,7 @@ mod tests {
     }
 
     fn storage() -> ThreadStatus {
-        let space = |n| Space { total_bytes: n, available_bytes: n / 2 };
+        let space = |n| Space { total_bytes: n, available_bytes: n / 2, reserve_bytes: n / 4 };
         ThreadStatus {
             thread: 0,
             segments: 3,
@@ -453,6 +459,7 @@ mod tests {
             (r#"steno_capture_heard_timestamp_seconds{interface="eth\"0"}"#.into(), "1.5"),
             (r#"steno_storage_bytes{thread="0",kind="index"}"#.into(), "10"),
             (r#"steno_disk_free_bytes{thread="0",kind="packets"}"#.into(), "500"),
+            (r#"steno_disk_reserve_bytes{thread="0",kind="packets"}"#.into(), "250"),
             (r#"steno_oldest_segment_timestamp_seconds{thread="0"}"#.into(), "7.0"),
             (r#"steno_retention_removed_segments_total{thread="0",reason="max_bytes"}"#.into(), "4"),
             (r#"steno_queries_total{method="Query",outcome="complete"}"#.into(), "1"),

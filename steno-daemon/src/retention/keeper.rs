@@ -17,9 +17,10 @@ use steno_core::{Clock, SegmentId, TimestampNs};
 use tracing::{debug, info, warn};
 
 use super::{
-    Bounds, Candidate, Disk, Pins, Reason, Space, ThreadStatus, Verdict, decide,
+    Bounds, Candidate, Disk, Pins, Reason, Room, Space, ThreadStatus, Verdict, decide,
     inventory::{Inventory, Size},
     remove::remove,
+    reserve::Reserve,
 };
 use crate::capture::{Change, SegmentEvent, ThreadDirectories};
 
@@ -48,6 +49,7 @@ pub struct Keeper {
     pins: Pins,
     clock: Arc<dyn Clock>,
     newest: NewestPacket,
+    ledger: Ledger,
 }
 
 struct Kept {
@@ -73,28 +75,48 @@ enum Doing {
     Remove,
 }
 
+/// The disks.
+#[derive(Default)]
+struct Ledger {
+    devices: BTreeMap<u64, Device>,
+}
+
 /// What was measured at the start of a pass, and what was removed since: a file system may say later than a removal
 /// that the space is free (XFS frees in the background), and too much would go if it were believed.
 #[derive(Default)]
-struct Ledger {
-    devices: BTreeMap<u64, (u64, u64)>,
+struct Device {
+    /// None: not in this pass yet.
+    before: Option<u64>,
+    removed: u64,
+    reserve: Reserve,
 }
 
 impl Ledger {
+    fn begin_pass(&mut self) {
+        for device in self.devices.values_mut() {
+            (device.before, device.removed) = (None, 0);
+        }
+    }
+
     fn space(&mut self, directory: &Path) -> std::io::Result<Space> {
         let device = fs::metadata(directory)?.dev();
         let stat = rustix::fs::statvfs(directory)?;
         let total_bytes = stat.f_blocks.saturating_mul(stat.f_frsize);
         let measured = stat.f_bavail.saturating_mul(stat.f_frsize);
-        let (before, removed) = *self.devices.entry(device).or_insert((measured, 0));
-        let expected = before.saturating_add(removed).min(total_bytes);
-        Ok(Space { total_bytes, available_bytes: measured.max(if removed > 0 { expected } else { 0 }) })
+        let device = self.devices.entry(device).or_default();
+        if device.before.is_none() {
+            device.reserve.measured(Instant::now(), measured);
+        }
+        let expected = device.before.get_or_insert(measured).saturating_add(device.removed).min(total_bytes);
+        let available_bytes = measured.max(if device.removed > 0 { expected } else { 0 });
+        Ok(Space { total_bytes, available_bytes, reserve_bytes: device.reserve.bytes(total_bytes) })
     }
 
     fn removed(&mut self, directory: &Path, bytes: u64) {
         let device = fs::metadata(directory).map(|m| m.dev());
-        if let Some((_, removed)) = device.ok().and_then(|d| self.devices.get_mut(&d)) {
-            *removed = removed.saturating_add(bytes);
+        if let Some(device) = device.ok().and_then(|d| self.devices.get_mut(&d)) {
+            device.removed = device.removed.saturating_add(bytes);
+            device.reserve.removed(bytes);
         }
     }
 }
@@ -112,7 +134,7 @@ impl Keeper {
             waiting: false,
             wrong: BTreeMap::new(),
         };
-        Self { threads: threads.into_iter().map(kept).collect(), pins, clock, newest }
+        Self { threads: threads.into_iter().map(kept).collect(), pins, clock, newest, ledger: Ledger::default() }
     }
 
     /// Takes note of a segment that came or went, so that it counts before the next look at the directories.
@@ -131,7 +153,7 @@ impl Keeper {
     /// Removes segments, one at a time, until every bound is kept or nothing may go, or `stop` says so. Among threads
     /// that all have something to remove, the oldest segment of all goes first.
     pub fn pass(&mut self, stop: impl Fn() -> bool) {
-        let mut ledger = Ledger::default();
+        self.ledger.begin_pass();
         let mut candidates: Vec<Vec<Candidate>> = Vec::with_capacity(self.threads.len());
         let now = self.clock.now();
         for thread in &mut self.threads {
@@ -143,7 +165,7 @@ impl Keeper {
                 .threads
                 .iter_mut()
                 .zip(&candidates)
-                .map(|(thread, candidates)| thread.decide(candidates, &mut ledger, &self.pins, now))
+                .map(|(thread, candidates)| thread.decide(candidates, &mut self.ledger, &self.pins, now))
                 .collect();
             let places = verdicts.iter().zip(&candidates).enumerate();
             let oldest = places.filter_map(|(which, (verdict, candidates))| match verdict {
@@ -152,7 +174,7 @@ impl Keeper {
             });
             let Some((id, which, place, reason)) = oldest.min_by_key(|(id, ..)| *id) else { break };
             let (Some(thread), Some(list)) = (self.threads.get_mut(which), candidates.get_mut(which)) else { break };
-            if thread.remove(id, reason, &self.pins, &mut ledger) {
+            if thread.remove(id, reason, &self.pins, &mut self.ledger) {
                 let _ = list.remove(place);
             }
         }
@@ -205,9 +227,9 @@ impl Kept {
             }
             wanted && !pinned
         };
-        let free_percent = self.status.disk.map(Disk::free_percent);
+        let room = |disk: Disk| Room { free_percent: disk.free_percent(), is_short: disk.is_short() };
         let in_order = self.bounds.in_order(candidates);
-        let mut verdict = decide(candidates, free_percent, &in_order, now, removable);
+        let mut verdict = decide(candidates, self.status.disk.map(room), &in_order, now, removable);
         // A query that is over in a moment is not to cost the newest packets in place of the oldest.
         let in_turn = match verdict {
             Verdict::Keep => true,
@@ -217,8 +239,12 @@ impl Kept {
         };
         self.waiting = !in_turn && !awaited.borrow().is_empty();
         if !in_turn {
-            let bounds = if self.waiting { self.bounds.in_any_order() } else { self.bounds };
-            verdict = decide(candidates, free_percent, &bounds, now, removable);
+            let (bounds, disk) = if self.waiting {
+                (self.bounds.in_any_order(), self.status.disk.map(Disk::with_half_the_reserve))
+            } else {
+                (self.bounds, self.status.disk)
+            };
+            verdict = decide(candidates, disk.map(room), &bounds, now, removable);
         }
         let awaited = awaited.into_inner();
         for id in awaited {

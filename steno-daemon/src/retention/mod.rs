@@ -4,6 +4,7 @@
 //! - [`Keeper`] applies it to directories: it knows what every file takes, removes one segment at a time, oldest first
 //!   over all threads that share a disk, and counts what it did.
 //! - [`Retention`] runs a keeper on a thread of its own, each second and with each segment that is sealed.
+//! - `reserve` says how much of a disk stays free ahead of the writers, from how fast it fills.
 //! - [`Pins`] holds what a running query reads: that is not removed before the query ends.
 //!
 //! A segment's index goes first and its packet file after, each followed by a sync of its directory. That is the order of
@@ -18,12 +19,13 @@ mod keeper;
 mod pins;
 mod policy;
 mod remove;
+mod reserve;
 mod service;
 mod status;
 
 pub use keeper::{Keeper, NewestPacket, ThreadRetention};
 pub use pins::{Gone, Pin, Pins};
-pub use policy::{Bounds, Candidate, Reason, Verdict, decide};
+pub use policy::{Bounds, Candidate, Reason, Room, Verdict, decide};
 pub use remove::RemoveError;
 pub use service::{Retention, RetentionWatcher};
 pub use status::{Disk, Space, ThreadStatus};

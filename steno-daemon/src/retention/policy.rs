@@ -10,7 +10,8 @@ use steno_core::{SegmentId, TimestampNs};
 /// What a thread's directories may take. Each bound holds only where it is configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// `DiskFreePercentage`: remove while no more than so many whole percent of the disk are free, as 1.0.1 does.
+    /// `DiskFreePercentage`: remove while no more than so many whole percent of the disk are free, as 1.0.1 does, or less than
+    /// what is to be written soon.
     pub disk_free_percent: Option<u64>,
     /// `MaxDirectoryFiles`: how many segments there may be.
     pub max_files: Option<u64>,
@@ -48,7 +49,7 @@ impl Bounds {
 /// Which bound makes a segment go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// Too little of the disk is free.
+    /// Too little of the disk is free: for the configured percentage, or for what is written next.
     DiskFree,
     /// There are too many segments.
     MaxFiles,
@@ -90,6 +91,15 @@ pub struct Candidate {
     pub newest: TimestampNs,
 }
 
+/// What is free where a thread writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The whole percentage of the disk that is free, rounded down.
+    pub free_percent: u64,
+    /// Whether less is free than is to stay so for what is written next, whatever percentage that is.
+    pub is_short: bool,
+}
+
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -111,18 +121,18 @@ pub enum Verdict {
 
 /// Decides what goes next.
 ///
-/// `candidates` ascend by name, so that the oldest comes first. `free_percent` is the whole percentage of the disk that
-/// is free, rounded down; none, where it could not be measured. One segment is named at a time: the caller removes it,
-/// measures again and asks again.
+/// `candidates` ascend by name, so that the oldest comes first. There is no `room` where it could not be measured. One segment
+/// is named at a time: the caller removes it, measures again and asks again.
 pub fn decide(
     candidates: &[Candidate],
-    free_percent: Option<u64>,
+    room: Option<Room>,
     bounds: &Bounds,
     now: TimestampNs,
     removable: impl Fn(&Candidate) -> bool,
 ) -> Verdict {
     let bytes = || candidates.iter().fold(0u64, |sum, c| sum.saturating_add(c.bytes));
-    let broken = if bounds.disk_free_percent.zip(free_percent).is_some_and(|(bound, free)| free <= bound) {
+    let is_full = |(bound, room): (u64, Room)| room.free_percent <= bound || room.is_short;
+    let broken = if bounds.disk_free_percent.zip(room).is_some_and(is_full) {
         Some(Reason::DiskFree)
     } else if bounds.max_bytes.is_some_and(|bound| bytes() > bound) {
         Some(Reason::MaxBytes)
@@ -167,25 +177,34 @@ mod tests {
         true
     }
 
+    fn free(free_percent: u64) -> Option<Room> {
+        Some(Room { free_percent, is_short: false })
+    }
+
     #[test]
     fn without_bounds_everything_is_kept() {
-        assert_eq!(decide(&segments(50_000), Some(0), &Bounds::default(), NOW, all), Verdict::Keep);
+        assert_eq!(
+            decide(&segments(50_000), Some(Room { free_percent: 0, is_short: true }), &Bounds::default(), NOW, all),
+            Verdict::Keep
+        );
     }
 
     #[test]
     fn free_space_is_1_0_1_s_rule() {
         let bounds = Bounds { disk_free_percent: Some(10), ..Bounds::default() };
         let reason = Reason::DiskFree;
-        for (free, verdict) in [
-            (Some(11), Verdict::Keep),
+        for (room, verdict) in [
+            (free(11), Verdict::Keep),
             // 10.9 % free are 10 whole percent, which is not more than 10.
-            (Some(10), Verdict::Remove { place: 0, reason }),
-            (Some(0), Verdict::Remove { place: 0, reason }),
+            (free(10), Verdict::Remove { place: 0, reason }),
+            (free(0), Verdict::Remove { place: 0, reason }),
             (None, Verdict::Keep),
+            // The half of a small disk that is written to fast.
+            (Some(Room { free_percent: 50, is_short: true }), Verdict::Remove { place: 0, reason }),
         ] {
-            assert_eq!(decide(&segments(3), free, &bounds, NOW, all), verdict, "{free:?}");
+            assert_eq!(decide(&segments(3), room, &bounds, NOW, all), verdict, "{room:?}");
         }
-        assert_eq!(decide(&[], Some(5), &bounds, NOW, all), Verdict::Stuck { reason });
+        assert_eq!(decide(&[], free(5), &bounds, NOW, all), Verdict::Stuck { reason });
     }
 
     #[test]
@@ -275,8 +294,7 @@ mod tests {
             let mut rounds = 0;
             let verdict = loop {
                 let used: u64 = left.iter().map(|c| c.bytes).sum();
-                let free = 100 * disk.saturating_sub(used) / disk;
-                match decide(&left, Some(free), &bounds, NOW, may_go) {
+                match decide(&left, free(100 * disk.saturating_sub(used) / disk), &bounds, NOW, may_go) {
                     Verdict::Remove { place, reason } => {
                         prop_assert!(may_go(&left[place]));
                         if reason == Reason::MaxAge {

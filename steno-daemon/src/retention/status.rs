@@ -13,6 +13,8 @@ pub struct Space {
     pub total_bytes: u64,
     /// What a user who is not root may still take.
     pub available_bytes: u64,
+    /// What of it is to stay free for what is written until more can be removed.
+    pub reserve_bytes: u64,
 }
 
 impl Space {
@@ -20,6 +22,11 @@ impl Space {
     pub fn free_percent(self) -> u64 {
         let percent = u128::from(self.available_bytes) * 100 / u128::from(self.total_bytes.max(1));
         u64::try_from(percent).unwrap_or(100)
+    }
+
+    /// Whether less is free than is to stay so.
+    pub fn is_short(self) -> bool {
+        self.available_bytes < self.reserve_bytes
     }
 }
 
@@ -36,6 +43,17 @@ impl Disk {
     /// The smaller of the two.
     pub fn free_percent(self) -> u64 {
         self.packets.free_percent().min(self.index.free_percent())
+    }
+
+    /// Whether either is short.
+    pub fn is_short(self) -> bool {
+        self.packets.is_short() || self.index.is_short()
+    }
+
+    /// With half of the reserves.
+    pub(super) fn with_half_the_reserve(self) -> Self {
+        let halved = |space: Space| Space { reserve_bytes: space.reserve_bytes / 2, ..space };
+        Self { packets: halved(self.packets), index: halved(self.index) }
     }
 }
 
@@ -78,12 +96,16 @@ mod tests {
 
     #[test]
     fn percent_are_whole_and_rounded_down() {
-        let percent = |available_bytes, total_bytes| Space { total_bytes, available_bytes }.free_percent();
+        let percent =
+            |available_bytes, total_bytes| Space { total_bytes, available_bytes, reserve_bytes: 0 }.free_percent();
         assert_eq!((percent(109, 1000), percent(110, 1000), percent(0, 1000)), (10, 11, 0));
         assert_eq!(percent(u64::MAX, u64::MAX), 100);
         assert_eq!(percent(0, 0), 0);
-        let half = Space { total_bytes: 10, available_bytes: 5 };
-        let full = Space { total_bytes: 10, available_bytes: 0 };
-        assert_eq!(Disk { packets: half, index: full }.free_percent(), 0);
+        let half = Space { total_bytes: 10, available_bytes: 5, reserve_bytes: 5 };
+        let full = Space { total_bytes: 10, available_bytes: 0, reserve_bytes: 1 };
+        let disk = Disk { packets: half, index: full };
+        assert_eq!(disk.free_percent(), 0);
+        assert!(!half.is_short() && full.is_short() && disk.is_short());
+        assert!(!disk.with_half_the_reserve().is_short());
     }
 }

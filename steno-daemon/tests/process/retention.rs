@@ -15,7 +15,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    net::UdpSocket,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
@@ -34,6 +33,7 @@ use tonic::transport::Channel;
 use super::{
     daemon::Plan,
     namespace::Namespace,
+    traffic::{FIRST_PORT, HEADER_BYTES, PORTS, send},
     wire::{Taken, channel, request, within},
 };
 
@@ -45,34 +45,11 @@ const TIME: Duration = Duration::from_secs(60);
 const PACKETS_A_SECOND: u64 = 3_200;
 /// Bytes of a frame: Ethernet, IPv4 and UDP, the number, and something.
 const FRAME_BYTES: usize = 1_000;
-const HEADER_BYTES: usize = 14 + 20 + 8;
-/// Packets go to one port after the other.
-const PORTS: u64 = 16;
-const FIRST_PORT: u16 = 7_000;
 
 /// Bytes of an answer that are between the disk and a slow client: windows, buffers and chunks.
 const ON_THEIR_WAY: usize = 10 << 20;
 
 type Names = BTreeSet<u64>;
-
-/// Sends packets until it is told to stop; gives how many.
-fn send(stop: &AtomicBool) -> u64 {
-    let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
-    let mut payload = [0x5a; FRAME_BYTES - HEADER_BYTES];
-    let began = Instant::now();
-    let mut number = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let due = u64::try_from(began.elapsed().as_micros()).unwrap() * PACKETS_A_SECOND / 1_000_000;
-        while number < due {
-            payload[..8].copy_from_slice(&number.to_be_bytes());
-            let port = FIRST_PORT + u16::try_from(number % PORTS).unwrap();
-            assert_eq!(socket.send_to(&payload, ("10.9.0.2", port)).unwrap(), payload.len());
-            number += 1;
-        }
-        sleep(Duration::from_millis(2));
-    }
-    number
-}
 
 /// The directories of the thread, and a second link to every packet file that was ever begun.
 #[derive(Clone)]
@@ -316,7 +293,7 @@ fn a_minute_of_traffic_in_a_budget_of_64_mib() {
     let (stop, running) = (Arc::new(AtomicBool::new(false)), Arc::new(Running::default()));
     let sender = space.spawn({
         let stop = Arc::clone(&stop);
-        move || send(&stop)
+        move || send(&stop, PACKETS_A_SECOND, FRAME_BYTES)
     });
     let watcher = std::thread::spawn({
         let (disk, running, stop) = (disk.clone(), Arc::clone(&running), Arc::clone(&stop));
