@@ -288,7 +288,7 @@ pub struct VerifyArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
     pub store: StoreArgs,
-    /// Rebuild indexes and truncate torn tails (not supported yet)
+    /// Make indexes anew that are damaged or missing, finish what a capture has left unfinished, cut torn ends off; deletes nothing whole
     #[arg(long)]
     pub repair: bool,
 }

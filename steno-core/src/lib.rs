@@ -8,7 +8,9 @@
 #![deny(unsafe_code)]
 
 pub mod block;
+mod chain;
 mod clock;
+mod lease;
 mod map;
 pub mod packet;
 pub mod pcap;
@@ -16,6 +18,8 @@ pub mod pcap;
 pub mod testkit;
 mod units;
 
+pub use chain::chain;
 pub use clock::{Clock, FixedClock, SystemClock};
+pub use lease::is_written_elsewhere;
 pub use map::FileMap;
 pub use units::{BLOCK_BYTES, PacketNo, ParseSegmentIdError, Position, SegmentId, TimestampNs};

@@ -52,6 +52,7 @@ mod le;
 pub mod log;
 mod packet_file;
 mod reader;
+pub mod recover;
 mod seal;
 pub mod segment;
 mod verify;

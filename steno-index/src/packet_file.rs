@@ -125,8 +125,8 @@ pub(crate) fn note_block_by(
 
 /// How far apart the blocks of a packet file are, in bytes, as the file itself tells; `None` of an empty file.
 ///
-/// 1 MiB is tried first, then the multiples of 4 KiB, which is what the kernel takes: until block headers are there which
-/// follow each other in the same ring, or, where none do because blocks are missing, at least ascend.
+/// 1 MiB is tried first, then the multiples of 4 KiB, which is what the kernel takes: until the block headers there are those
+/// of the ring's next blocks, or, where they nowhere are because blocks are missing, at least of later ones.
 ///
 /// # Errors
 /// [`IndexError::ReadPackets`]; [`IndexError::Block`] for a file that does not begin with a block.
@@ -139,45 +139,87 @@ pub fn detect_block_bytes(packets: &File) -> Result<Option<u32>, IndexError> {
     let most = u32::try_from(file_bytes).unwrap_or(u32::MAX);
     let checked = first.check(most as usize).map(|()| first.blk_len);
     let used = checked.map_err(|source| IndexError::Block { offset_bytes: 0, source })?;
-    let least = used.next_multiple_of(PAGE_BYTES);
-    let pages = (least..=most.min(BLOCK_BYTES_MAX)).step_by(PAGE_BYTES as usize);
-    for next_in_ring in [true, false] {
-        for block_bytes in std::iter::once(BLOCK_BYTES).filter(|&bytes| bytes >= used).chain(pages.clone()) {
-            if blocks_follow(packets, &first, block_bytes, file_bytes, next_in_ring)? {
+    // One block, whole or cut, if none follows.
+    Ok(Some(distance(packets, (0, &first), used, file_bytes)?.unwrap_or(most.max(used.next_multiple_of(PAGE_BYTES)))))
+}
+
+/// As [`detect_block_bytes`] for a file of which anything may be missing, also its beginning: `likely` where it does not tell.
+///
+/// # Errors
+/// [`IndexError::ReadPackets`].
+pub(crate) fn block_bytes_of_remains(packets: &File, likely: u32) -> Result<u32, IndexError> {
+    let file_bytes = packets.metadata().map_err(|source| IndexError::ReadPackets { offset_bytes: 0, source })?.len();
+    if file_bytes < u64::from(BLOCK_HEADER_BYTES) {
+        return Ok(likely);
+    }
+    match detect_block_bytes(packets) {
+        Ok(block_bytes) => return Ok(block_bytes.unwrap_or(likely)),
+        Err(IndexError::Block { .. }) => {}
+        Err(e) => return Err(e),
+    }
+    for offset_bytes in (0..file_bytes).step_by(PAGE_BYTES as usize) {
+        let Ok(first) = header_at(packets, offset_bytes) else { continue };
+        let room = usize::try_from(file_bytes - offset_bytes).unwrap_or(usize::MAX);
+        if first.num_pkts == 0 || first.check(room).is_err() {
+            continue;
+        }
+        if let Some(block_bytes) = distance(packets, (offset_bytes, &first), first.blk_len, file_bytes)? {
+            return Ok(block_bytes);
+        }
+        // It stands alone, a whole number of blocks from the beginning.
+        let is_likely = offset_bytes.is_multiple_of(likely.into()) && first.blk_len <= likely;
+        let alone = u32::try_from(offset_bytes).ok().filter(|&bytes| bytes >= first.blk_len);
+        return Ok(if is_likely { likely } else { alone.unwrap_or(likely) });
+    }
+    Ok(likely)
+}
+
+/// The distance at which blocks of the ring of a block follow it: `first` lies a whole number of them from the file's beginning,
+/// and takes `used` bytes.
+fn distance(packets: &File, first: (u64, &BlockHeader), used: u32, file_bytes: u64) -> Result<Option<u32>, IndexError> {
+    let most = u32::try_from(file_bytes).unwrap_or(u32::MAX).min(BLOCK_BYTES_MAX);
+    let pages = (used.next_multiple_of(PAGE_BYTES)..=most).step_by(PAGE_BYTES as usize);
+    let candidates = std::iter::once(BLOCK_BYTES).filter(|&bytes| bytes >= used).chain(pages);
+    for each_in_turn in [true, false] {
+        for block_bytes in candidates.clone().filter(|&bytes| first.0.is_multiple_of(bytes.into())) {
+            if blocks_follow(packets, first, block_bytes, file_bytes, each_in_turn)? {
                 return Ok(Some(block_bytes));
             }
         }
     }
-    // One block, whole or cut.
-    Ok(Some(most.max(least)))
+    Ok(None)
 }
 
-/// Whether blocks of the ring of `first` follow it at multiples of `block_bytes`, as far as a few tell; `next_in_ring`: each is
-/// the very next one.
+/// Whether blocks of the ring of `first` follow it at multiples of `block_bytes`, as far as a few tell. `each_in_turn`: each
+/// is the one that belongs there; then some may never have been written.
 fn blocks_follow(
     packets: &File,
-    first: &BlockHeader,
+    (from, first): (u64, &BlockHeader),
     block_bytes: u32,
     file_bytes: u64,
-    next_in_ring: bool,
+    each_in_turn: bool,
 ) -> Result<bool, IndexError> {
     const COMPARED: u64 = 8;
-    let mut seq_num = first.seq_num;
-    for number in 1..=COMPARED {
-        let offset_bytes = number * u64::from(block_bytes);
-        if offset_bytes + u64::from(BLOCK_HEADER_BYTES) > file_bytes {
-            return Ok(number > 1);
+    let (mut seq_num, mut found) = (first.seq_num, 0);
+    for number in 1.. {
+        let offset_bytes = from + number * u64::from(block_bytes);
+        if found == COMPARED || offset_bytes + u64::from(BLOCK_HEADER_BYTES) > file_bytes {
+            break;
         }
         let next = header_at(packets, offset_bytes)?;
-        let alike = next.check(block_bytes as usize).is_ok()
-            && next.offset_to_priv == first.offset_to_priv
-            && if next_in_ring { next.seq_num == seq_num.wrapping_add(1) } else { next.seq_num > seq_num };
-        if !alike {
+        if each_in_turn && next == BlockHeader::default() {
+            continue;
+        }
+        let in_turn = match each_in_turn {
+            true => next.seq_num == first.seq_num.wrapping_add(number),
+            false => next.seq_num > seq_num,
+        };
+        if next.check(block_bytes as usize).is_err() || next.offset_to_priv != first.offset_to_priv || !in_turn {
             return Ok(false);
         }
-        seq_num = next.seq_num;
+        (seq_num, found) = (next.seq_num, found + 1);
     }
-    Ok(true)
+    Ok(found > 0)
 }
 
 fn header_at(packets: &File, offset_bytes: u64) -> Result<BlockHeader, IndexError> {
@@ -249,7 +291,8 @@ mod tests {
                 let pushed = writer.push(TimestampNs::from_parts(100, i), 1000, &[7; 1000]).unwrap();
                 assert!(matches!(pushed, Push::Stored { .. }));
             }
-            file.write_all(writer.finish(seq_num)).unwrap();
+            let block = writer.finish(seq_num).to_vec();
+            file.write_all(if seq_num == 0 { &[0; 1 << 20][..block.len()] } else { &block }).unwrap();
             writer.clear();
         }
         file
@@ -266,7 +309,10 @@ mod tests {
             (3 << 20, &[1, 2, 3], 3 << 20),
             // Blocks are missing.
             (1 << 20, &[5, 9, 10], 1 << 20),
-            (1 << 16, &[1, 3], 1 << 16),
+            (1 << 16, &[1, 4], 1 << 16),
+            // Blocks were never written: 0 stands for one.
+            (1 << 16, &[7, 0, 9, 10], 1 << 16),
+            (1 << 20, &[7, 0, 0, 10], 1 << 20),
         ] {
             let file = packet_file(block_bytes, seq_nums);
             assert_eq!(detect_block_bytes(&file).unwrap(), Some(expected), "{block_bytes}, {seq_nums:?}");

@@ -95,6 +95,35 @@ impl SegmentPaths {
         sync(&self.packets_dir)
     }
 
+    /// Publishes the index of a packet file that has its name already; in the same order.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub fn publish_index(&self) -> io::Result<()> {
+        let index = self.index_file();
+        if index.try_exists()? {
+            return Err(named(io::ErrorKind::AlreadyExists.into(), &index));
+        }
+        sync(&self.hidden_index_file())?;
+        sync(&self.index_dir)?;
+        rename(&self.hidden_index_file(), &index)?;
+        sync(&self.index_dir)
+    }
+
+    /// Publishes the hidden index in the place of the published one, which gets the name `set_aside` in the same directory. At
+    /// every moment one of the two is published.
+    ///
+    /// # Errors
+    /// What the system says, with the file's name.
+    pub fn replace_index(&self, set_aside: &Path) -> io::Result<()> {
+        let index = self.index_file();
+        sync(&self.hidden_index_file())?;
+        fs::hard_link(&index, set_aside).map_err(|e| named(e, set_aside))?;
+        sync(&self.index_dir)?;
+        rename(&self.hidden_index_file(), &index)?;
+        sync(&self.index_dir)
+    }
+
     fn sync_dirs(&self) -> io::Result<()> {
         sync(&self.packets_dir)?;
         sync(&self.index_dir)

@@ -1,7 +1,8 @@
 //! Why a command was not done, and the exit status that goes with it.
 
-use std::{error::Error, fmt::Write as _, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
+use steno_core::chain;
 use steno_index::IndexError;
 use steno_proto::certs::CertError;
 use steno_query::QueryErrors;
@@ -99,18 +100,6 @@ impl CommandError {
             error => format!("error: {}", chain(error)),
         }
     }
-}
-
-/// An error and its causes, as one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a string does not fail.
-        let _ = write!(line, ": {error}");
-        cause = error.source();
-    }
-    line
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod keys;
 mod output;
 mod progress;
 mod read;
+mod repair;
 mod run;
 mod source;
 mod status;
@@ -24,9 +25,9 @@ mod stenoread;
 mod verify;
 
 pub use error::CommandError;
-pub(crate) use error::chain;
 pub use run::run;
 use run::{milliseconds, store_dir};
 pub(crate) use status::page as status_page;
 use stdout::to_stdout;
+pub(crate) use steno_core::chain;
 pub use stenoread::stenoread;

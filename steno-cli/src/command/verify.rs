@@ -1,4 +1,4 @@
-//! `steno verify`: every segment of a store, a line for each and one for each thing found.
+//! `steno verify`: every segment of a store, a line for each and one for each thing found; with `--repair`, what came of that.
 
 use std::{
     io::{self, Write as _},
@@ -8,24 +8,46 @@ use std::{
 use steno_index::{Report, verify_segment};
 use steno_query::Store;
 
-use super::{CommandError, store_dir};
+use super::{
+    CommandError,
+    repair::{self, Outcome, Told},
+    store_dir,
+};
 use crate::{args::VerifyArgs, exit::Exit, print::count};
 
-/// Checks, and changes nothing.
+/// Checks, and changes nothing unless that is asked for.
 pub(super) fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> Result<Exit, CommandError> {
-    if args.repair {
-        let text = "--repair is not supported yet: without it, `steno verify` says what there is to repair";
-        return Err(CommandError::Usage(text.to_owned()));
-    }
-    let catalogue = Store::open(store_dir(&args.store)?)?.catalogue();
+    let store = Store::open(store_dir(&args.store)?)?;
     let mut found = Findings::default();
+    if args.repair {
+        for dirs in store.threads()? {
+            for told in repair::unfinished(&dirs, interrupted) {
+                found.told(told);
+                if !found.print()? {
+                    return Ok(Exit::Done);
+                }
+            }
+        }
+        store.refresh()?;
+    }
+    let catalogue = store.catalogue();
     for segment in catalogue.segments() {
         if interrupted.load(Ordering::Relaxed) {
             eprintln!("interrupted after {} of {}", count(found.segments, "segment"), catalogue.segments().len());
             return Ok(Exit::Interrupted);
         }
         let report = verify_segment(&segment.packet_file(), &segment.index_file());
-        found.segment(&segment.packet_name(), &report);
+        let name = segment.packet_name();
+        if args.repair && !report.is_clean() {
+            for problem in &report.problems {
+                found.lines.push(format!("{name}: {problem}"));
+            }
+            found.told(repair::segment(&name, &segment.paths(), &report, interrupted));
+            // What is left to be found.
+            found.segment(&name, &verify_segment(&segment.packet_file(), &segment.index_file()));
+        } else {
+            found.segment(&name, &report);
+        }
         if !found.print()? {
             return Ok(Exit::Done);
         }
@@ -37,7 +59,8 @@ pub(super) fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> Result<Exit
         found.lines.push(format!("{}: not sealed: being written, or left by a crash; not checked", file.name));
     }
     let _ = found.print()?;
-    eprintln!("{} checked, {}", count(found.segments, "segment"), count(found.findings, "finding"));
+    let mended = if args.repair { format!(", {} mended", found.mended) } else { String::new() };
+    eprintln!("{} checked{mended}, {}", count(found.segments, "segment"), count(found.findings, "finding"));
     Ok(if found.findings == 0 { Exit::Done } else { Exit::Failed })
 }
 
@@ -46,6 +69,7 @@ pub(super) fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> Result<Exit
 struct Findings {
     segments: u64,
     findings: u64,
+    mended: u64,
     lines: Vec<String>,
 }
 
@@ -60,13 +84,24 @@ impl Findings {
             self.lines.push(format!("{name}: and {} more findings", report.more_problems));
         }
         if report.is_clean() {
-            let Report { blocks, packets, conversations, attributes, .. } = report;
+            let Report { blocks, holes, packets, conversations, attributes, .. } = report;
             let by = match attributes {
                 0 => format!("{conversations} conversations"),
                 keys => format!("an index of version 2 with {keys} keys"),
             };
-            self.lines.push(format!("{name}: ok, {packets} packets in {blocks} blocks, {by}"));
+            let holes = match holes {
+                0 => String::new(),
+                holes => format!("; {holes} blocks more are not whole, and not in the index"),
+            };
+            self.lines.push(format!("{name}: ok, {packets} packets in {blocks} blocks, {by}{holes}"));
         }
+    }
+
+    /// What a repair says.
+    fn told(&mut self, told: Told) {
+        self.mended += u64::from(told.outcome == Outcome::Mended);
+        self.findings += u64::from(told.outcome == Outcome::Failed);
+        self.lines.push(format!("{}: {}", told.name, told.text));
     }
 
     fn add(&mut self, name: &str, text: String) {

@@ -118,7 +118,7 @@ fn bad_usage_has_status_2_and_says_what_to_do() {
     let store = recipe_store();
     let dir = store.path();
     let dir = dir.to_str().unwrap();
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 13] = [
         (&[], "Usage: steno"),
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["read"], "<QUERY>"),
@@ -131,7 +131,6 @@ fn bad_usage_has_status_2_and_says_what_to_do() {
         (&["read", "tcp", "--store", dir, "-w", "x", "--format", "snoop"], "possible values: pcap, pcap-ns, pcapng"),
         (&["read", "tcp", "--store", dir, "-w", "x", "--", "-n"], "cannot be used with"),
         (&["flows", "tcp", "--store", dir, "--json", "--csv"], "cannot be used with"),
-        (&["verify", "--store", dir, "--repair"], "--repair is not supported yet"),
         (&["help", "nothing"], "no help on `nothing`; there is help on: query, read, "),
     ];
     for (words, told) in cases {

@@ -8,4 +8,5 @@ mod corpus;
 mod import;
 mod index;
 mod keys;
+mod repair;
 mod support;

@@ -87,6 +87,8 @@ pub enum Problem {
 pub struct Report {
     /// Blocks of the packet file that are whole.
     pub blocks: u32,
+    /// Blocks that are not whole, and that the index does not claim to know: they never were, or a repair found them so.
+    pub holes: u32,
     /// Packets in them.
     pub packets: u32,
     /// Conversations that were compared. An index of version 2 has none.
@@ -103,6 +105,14 @@ impl Report {
     /// Whether nothing is wrong.
     pub fn is_clean(&self) -> bool {
         self.problems.is_empty()
+    }
+
+    /// To be called where the index is sound, agrees with all that is whole, and says how many blocks there are.
+    pub(super) fn settle_holes(&mut self) {
+        if self.more_problems == 0 && self.problems.iter().all(|problem| matches!(problem, Problem::Block { .. })) {
+            self.holes = u32::try_from(self.problems.len()).unwrap_or(u32::MAX);
+            self.problems.clear();
+        }
     }
 
     pub(super) fn add(&mut self, problem: Problem) {
@@ -172,8 +182,10 @@ fn check<I: Borrow<Index>>(index: Result<I, IndexError>, packet_file: &mut impl 
     let compared = rebuild(packet_file, &facts, &mut report).map_err(Problem::Packets).and_then(|rebuilt| {
         index.map_or(Ok(()), |index| compare(&rebuilt, index, &mut report)).map_err(Problem::Index)
     });
-    if let Err(problem) = compared {
-        report.add(problem);
+    match compared {
+        Err(problem) => report.add(problem),
+        Ok(()) if index.is_some() => report.settle_holes(),
+        Ok(()) => {}
     }
     report
 }
@@ -216,7 +228,7 @@ fn compare(packets: &Index, index: &Index, report: &mut Report) -> Result<(), In
             report.add(Problem::BlockDiffers { block, offset_bytes: theirs.offset_bytes, what });
         }
     }
-    // Numbers of packets and conversations mean the same in both only if all blocks are there.
+    // Numbers of packets and conversations mean the same in both only if they have the same blocks.
     if before == report.problems.len() {
         compare_conversations(packets, index, report)?;
         compare_places(packets, index, report)?;

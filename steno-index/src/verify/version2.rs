@@ -33,11 +33,11 @@ pub(super) fn check(index: &Version2Index, packet_file: &File) -> Report {
     let sound = index.verify().map_err(|error| report.add(Problem::Index(error))).is_ok();
     match note(index, packet_file, &mut report) {
         Err(error) => report.add(Problem::Packets(error)),
-        Ok((log, damaged)) if sound => {
-            if let Err(error) = compare(index, &log, &damaged, &mut report) {
-                report.add(Problem::Index(error));
-            }
-        }
+        Ok((log, damaged)) if sound => match compare(index, &log, &damaged, &mut report) {
+            Err(error) => report.add(Problem::Index(error)),
+            Ok(()) if index.extra().is_some() => report.settle_holes(),
+            Ok(()) => {}
+        },
         Ok(_) => {}
     }
     report

@@ -43,3 +43,4 @@ pub use extra::Extra;
 pub use positions::Positions;
 pub use reader::{AnyIndex, Version2Index};
 pub use seal::{Version2Sealer, index_packet_file_version2, seal_version2};
+pub(crate) use table::MAGIC;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// How a table ends.
-pub(super) const MAGIC: [u8; 8] = [0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb];
+pub(crate) const MAGIC: [u8; 8] = [0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb];
 /// Bytes of the footer: two handles, padding, the magic.
 pub(super) const FOOTER_BYTES: usize = 48;
 /// Bytes behind a block: how it is compressed, and a checksum of it and that byte.

@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use steno_core::{TimestampNs, block::RawPacket};
+use steno_core::{TimestampNs, block::RawPacket, chain};
 
 use super::{
     damage::Damage,
@@ -26,7 +26,7 @@ use crate::{
     TimeSet,
     plan::{Matcher, Selected, Stop},
     receipt::{Gap, Receipt, Truncation, Unreadable},
-    store::{Fault, Segment, chain},
+    store::{Fault, Segment},
 };
 
 /// Packet files that are kept open at once.

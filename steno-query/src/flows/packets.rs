@@ -3,13 +3,14 @@
 
 use std::{fs::File, sync::Arc};
 
+use steno_core::chain;
 use steno_index::{BlockNote, Facts, Index, IndexError, Log, seal};
 
 use crate::{
     TimeSet,
     exec::{Candidates, Damage, Loaded, Options},
     plan::{Lookup, Stop},
-    store::{Fault, Segment, Version2Segment, chain},
+    store::{Fault, Segment, Version2Segment},
 };
 
 /// Packets that are indexed together, which takes some 30 MiB: the log of each takes 32 bytes, and the index is made beside it.

@@ -99,6 +99,14 @@ impl Store {
         Ok(())
     }
 
+    /// The threads and where their files are.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn threads(&self) -> Result<Vec<ThreadDirs>, StoreError> {
+        self.0.place.threads()
+    }
+
     /// What the store held when it was last listed.
     pub fn catalogue(&self) -> Arc<Catalogue> {
         Arc::clone(&self.0.catalogue.read().unwrap_or_else(|poisoned| poisoned.into_inner()))

@@ -1,7 +1,8 @@
 //! Why a file of a store cannot be used.
 
-use std::{error::Error, io};
+use std::io;
 
+use steno_core::chain;
 use steno_index::IndexError;
 
 /// Why a file of a store cannot be used. The text is what receipts show behind the name of the file.
@@ -9,7 +10,7 @@ use steno_index::IndexError;
 #[non_exhaustive]
 pub enum Fault {
     /// A packet file without an index.
-    #[error("it has no index (`steno index build` makes one)")]
+    #[error("it has no index (`steno verify --repair` makes one)")]
     NoIndex,
     /// An index without a packet file.
     #[error("its packet file is missing")]
@@ -48,16 +49,4 @@ impl Fault {
             _ => Self::Io(error.to_string()),
         }
     }
-}
-
-/// An error and what caused it, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

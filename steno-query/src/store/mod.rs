@@ -14,7 +14,6 @@ mod version2;
 pub use catalogue::{Catalogue, OpenFile, Orphan};
 pub use door::{Store, StoreError};
 pub use fault::Fault;
-pub(crate) use fault::chain;
 pub use scan::ThreadDirs;
 pub use segment::{Segment, SegmentIndex};
 pub(crate) use version2::BlockHead;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use steno_core::{SegmentId, TimestampNs};
-use steno_index::{AnyIndex, Facts, Index};
+use steno_index::{AnyIndex, Facts, Index, segment::SegmentPaths};
 
 use super::{Fault, ThreadDirs, version2::Version2Segment};
 
@@ -108,6 +108,11 @@ impl Segment {
     /// Its name.
     pub fn id(&self) -> SegmentId {
         self.id
+    }
+
+    /// Both files, by all of their names.
+    pub fn paths(&self) -> SegmentPaths {
+        SegmentPaths::new(&self.dirs.packets, &self.dirs.index, self.id)
     }
 
     /// The packet file.

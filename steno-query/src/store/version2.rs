@@ -6,6 +6,7 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 use steno_core::{
     TimestampNs,
     block::{BLOCK_HEADER_BYTES, BlockHeader, PACKET_HEADER_BYTES, PacketHeader},
+    chain,
     packet::{Decoded, Frame, Tag, decode, decode_as_indexed},
 };
 use steno_index::{Facts, Version2Index, detect_block_bytes};
@@ -60,7 +61,7 @@ impl Version2Segment {
             let (block_bytes, times) = (extra.facts.block_bytes, extra.time_range);
             return Ok(Self { index, block_bytes, packet_bytes, times, bounds: times });
         }
-        let block_bytes = detect_block_bytes(&file).map_err(|e| Fault::DamagedPackets(super::chain(&e)))?;
+        let block_bytes = detect_block_bytes(&file).map_err(|e| Fault::DamagedPackets(chain(&e)))?;
         let Some(block_bytes) = block_bytes.filter(|&bytes| bytes > 0) else {
             return Ok(Self { index, block_bytes: 0, packet_bytes, times: None, bounds: None });
         };

@@ -64,7 +64,7 @@ fn a_packet_file_without_an_index_is_named() {
     let (packets, receipt) = ask(&store, "udp");
     assert_eq!(packets, 2);
     assert!(!receipt.is_complete());
-    let reason = "it has no index (`steno index build` makes one)".to_owned();
+    let reason = "it has no index (`steno verify --repair` makes one)".to_owned();
     assert_eq!(named(&receipt), [("PKT0/100000000".to_owned(), reason, true)]);
     // Nothing is known of its times, so that it may matter whatever is asked.
     assert!(!ask(&store, "after 1970-01-01T00:03:20Z").1.is_complete());
