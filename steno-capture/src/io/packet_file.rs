@@ -41,6 +41,9 @@ impl PacketFile {
             }
             Err(e) => return Err(e),
         };
+        // Whoever recovers what was left behind must leave this alone, as long as it is written. Where a file system knows no
+        // locks, nothing else than that care is lost.
+        let _claimed = steno_index::recover::claim(&file);
         Ok(Self { align_bytes: alignment(&file), file: Arc::new(file), direct: AtomicBool::new(direct) })
     }
 

@@ -23,7 +23,7 @@ use crate::{
     filter::Filter,
     io::probe_uring,
     ring::{Budget, DropMeter, Stop, Tap, TapPlan, ThreadPlan, open_taps},
-    segment::{OpenSegment, Place, Sealer, Sealing, WriterOptions},
+    segment::{OpenSegment, Place, Recovery, RecoveryPlan, Sealer, Sealing, WriterOptions},
     sys::{self, Acting, Host},
 };
 
@@ -38,6 +38,8 @@ pub(super) struct Started {
     pub(super) stop: Arc<Stop>,
     pub(super) signals: Handle,
     pub(super) control: Control,
+    /// Of what an earlier capture left behind.
+    pub(super) recovery: Recovery,
     /// Time between two lines of statistics.
     pub(super) stats_every: Option<Duration>,
     /// How long a thread may stand still.
@@ -76,9 +78,11 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
     directories.keep();
     let signals = signals.obey(Arc::clone(&stop), control.clone())?;
     let parts = Parts { flags, filter, clock, stop: Arc::clone(&stop), control: control.clone() };
+    let recovery = parts.recovery(&places)?;
     let threads = parts.threads(taps, places, files)?;
     info!("capturing from {} into {} with {} threads", flags.iface, dir.display(), flags.threads);
     Ok(Started {
+        recovery,
         counters: threads.iter().map(|t| Arc::clone(&t.counters)).collect(),
         drops: threads.iter().map(|t| Arc::clone(&t.drops)).collect(),
         threads,
@@ -203,6 +207,18 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    /// Begins to recover what an earlier capture left in the directories. Files that this one is writing are told by their lock.
+    fn recovery(&self, places: &[Place]) -> Result<Recovery, CaptureError> {
+        let flags = self.flags;
+        let plan = RecoveryPlan {
+            threads: (0..).zip(places).map(|(number, place)| (place.clone(), self.options(number).facts)).collect(),
+            index: (!flags.no_index).then_some(flags.index_format),
+            stop: Arc::clone(&self.stop),
+            control: self.control.clone(),
+        };
+        Recovery::start(plan).map_err(|source| CaptureError::System { what: "start a thread", source })
+    }
+
     fn threads(
         &self,
         taps: Vec<Tap>,

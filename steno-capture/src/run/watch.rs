@@ -26,7 +26,7 @@ use crate::{
 /// # Errors
 /// What ended a thread, and files that could not be published.
 pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
-    let Started { threads, counters, drops, stop, signals, control, stats_every, patience } = started;
+    let Started { threads, counters, drops, stop, signals, control, recovery, stats_every, patience } = started;
     let begun = Instant::now();
     let (alive, all_ended) = mpsc::channel::<()>();
     let spawned: Vec<_> = threads
@@ -60,6 +60,7 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
         }
     }
     let ended = join(spawned);
+    recovery.finish();
     signals.close();
     drops.iter().for_each(|meter| meter.read());
     tell_counters();

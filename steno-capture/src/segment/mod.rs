@@ -7,6 +7,7 @@ mod failure;
 mod indexer;
 mod names;
 mod open;
+mod recovery;
 mod rotation;
 mod seal;
 mod sealer;
@@ -14,6 +15,7 @@ mod writer;
 
 pub(crate) use indexer::Indexer;
 pub(crate) use open::{OpenSegment, Place};
+pub(crate) use recovery::{Recovery, RecoveryPlan};
 pub(crate) use rotation::Rotation;
 pub(crate) use seal::SealJob;
 pub(crate) use sealer::{Sealer, Sealing};

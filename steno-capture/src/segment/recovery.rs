@@ -1,0 +1,147 @@
+//! Beside the capture: recovers what an earlier one, that was killed, has left in the same directories.
+
+use std::{
+    io::{self, Write},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use steno_core::chain;
+use steno_index::{
+    Facts, Log,
+    recover::{Left, Means, Recovered, WriteIndex, leftovers, recover},
+    segment::SegmentPaths,
+};
+
+use super::{Indexer, Place};
+use crate::{
+    IndexFormat,
+    console::{debug, error, info, warning},
+    control::Control,
+    ring::Stop,
+    sys,
+};
+
+/// Nice level of the thread: below captures, indexes and answers.
+const NICE_LEVEL: i32 = 15;
+
+/// What the recovery is told.
+#[derive(Debug)]
+pub(crate) struct RecoveryPlan {
+    /// The directories of each capture thread, and what is known of its capture.
+    pub(crate) threads: Vec<(Place, Facts)>,
+    /// The index to write, if any.
+    pub(crate) index: Option<IndexFormat>,
+    /// Ends it, between two blocks: what is left is taken up by the next capture.
+    pub(crate) stop: Arc<Stop>,
+    /// Told of each segment that is whole again.
+    pub(crate) control: Control,
+}
+
+/// The recovery, which ends by itself.
+#[derive(Debug)]
+pub(crate) struct Recovery(JoinHandle<()>);
+
+impl Recovery {
+    /// Begins it.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub(crate) fn start(plan: RecoveryPlan) -> io::Result<Self> {
+        let thread = thread::Builder::new().name("recovery".to_owned()).spawn(move || {
+            if let Err(e) = sys::set_nice_level(NICE_LEVEL) {
+                debug!("the nice level of the recovery stays as it is: {e}");
+            }
+            plan.run();
+        })?;
+        Ok(Self(thread))
+    }
+
+    /// Waits until it has ended, by itself or because all are to stop.
+    pub(crate) fn finish(self) {
+        if self.0.join().is_err() {
+            error!("the recovery has died; what it did not come to stays as it is");
+        }
+    }
+}
+
+impl RecoveryPlan {
+    fn run(&self) {
+        let mut indexer = self.index.map(Indexer::new);
+        for (thread, (place, facts)) in (0..).zip(&self.threads) {
+            let left = leftovers(&place.packets_dir, &place.index_dir);
+            let left = left.inspect_err(|e| warning!("what an earlier capture left cannot be listed: {e}"));
+            let mut left = left.unwrap_or_default();
+            // A capture that writes no index leaves packet files alone.
+            left.retain(|(_, left)| *left != Left::WithoutIndex || indexer.is_some());
+            let (begun, all) = (Instant::now(), left.len());
+            let (mut files, mut published) = (0, 0);
+            for (at, (id, left)) in left.into_iter().enumerate() {
+                if self.stop.is_asked() {
+                    info!("recovery called off: {} files of thread {thread} wait for the next capture", all - at);
+                    return;
+                }
+                let paths = SegmentPaths::new(&place.packets_dir, &place.index_dir, id);
+                // The files of this capture are among them.
+                let Some(is_whole) = self.one(thread, &paths, left, facts, indexer.as_mut()) else { continue };
+                (files, published) = (files + 1, published + u32::from(is_whole));
+            }
+            if files > 0 {
+                let seconds = begun.elapsed().as_secs_f64();
+                info!("recovery of thread {thread} is done: {published} of {files} files published in {seconds:.1} s");
+            }
+        }
+    }
+
+    /// Recovers one segment, and says what came of it; whether it is whole now. `None` where somebody is writing it.
+    fn one(
+        &self,
+        thread: u16,
+        paths: &SegmentPaths,
+        left: Left,
+        facts: &Facts,
+        indexer: Option<&mut Indexer>,
+    ) -> Option<bool> {
+        let name = match left {
+            Left::Hidden => paths.hidden_packet_file(),
+            Left::WithoutIndex => paths.packet_file(),
+            Left::WithoutPackets => paths.index_file(),
+        };
+        let called_off = || self.stop.is_asked();
+        let with_index = indexer.is_some();
+        let mut write = indexer
+            .map(|indexer| |log: &Log, facts: &Facts, mut out: &mut dyn Write| indexer.seal(log, facts, &mut out));
+        let write_index = write.as_mut().map(|write| -> WriteIndex<'_> { write });
+        let recovered = recover(paths, left, Means { facts, write_index, called_off: &called_off, remove_husks: true });
+        match recovered {
+            Ok(Recovered::Published { packets, cut_bytes, holes, .. }) => {
+                let (id, name) = (paths.id(), name.display());
+                info!(
+                    "recovered {name} as {id}: {packets} packets; {cut_bytes} bytes behind the last whole block cut off"
+                );
+                if holes > 0 {
+                    warning!("{name}: {holes} blocks before that are not whole, and not in the index");
+                }
+                if with_index {
+                    self.control.sealed(thread, id);
+                }
+                return Some(true);
+            }
+            Ok(Recovered::Nothing { cut_bytes: 0 }) => debug!("removed {}, which was empty", name.display()),
+            Ok(Recovered::Nothing { cut_bytes }) => {
+                warning!("removed {}: {cut_bytes} bytes without a whole block", name.display());
+            }
+            Ok(Recovered::SetAside(to)) => {
+                warning!("{} has no packets: it is {} now", name.display(), to.display());
+            }
+            Ok(Recovered::InUse) => {
+                debug!("{} is being written", name.display());
+                return None;
+            }
+            Ok(_) => {}
+            Err(e) => warning!("{} stays as it is: {}", name.display(), chain(&e)),
+        }
+        Some(false)
+    }
+}
