@@ -23,7 +23,7 @@ use steno_core::{
 };
 use steno_index::{
     AnyIndex, Facts, IndexError, Log, Summary, index_packet_file, index_packet_file_version2,
-    recover::{Means, Recovered, leftovers, recover},
+    recover::{Means, Recovered, leftovers, mark, recover},
     seal, seal_version2,
     segment::{SegmentPaths, scan_dir},
     verify_segment,
@@ -260,7 +260,11 @@ impl Disk {
         }
         for (name, number) in names {
             let content = files[&number].content(&mut || stop != Stop::Power || random.is());
-            fs::write(to.join(name), content).unwrap();
+            let path = to.join(&name);
+            fs::write(&path, content).unwrap();
+            if name.starts_with("PKT0") {
+                let _marked = mark(&fs::OpenOptions::new().write(true).open(path).unwrap());
+            }
         }
     }
 }

@@ -44,6 +44,8 @@ impl PacketFile {
         // Whoever recovers what was left behind must leave this alone, as long as it is written. Where a file system knows no
         // locks, nothing else than that care is lost.
         let _claimed = steno_index::recover::claim(&file);
+        // Without the mark it is recovered as a stranger's is: nothing is cut off.
+        let _marked = steno_index::recover::mark(&file);
         Ok(Self { align_bytes: alignment(&file), file: Arc::new(file), direct: AtomicBool::new(direct) })
     }
 

@@ -128,9 +128,13 @@ impl RecoveryPlan {
                 }
                 return Some(true);
             }
-            Ok(Recovered::Nothing { cut_bytes: 0 }) => debug!("removed {}, which was empty", name.display()),
             Ok(Recovered::Nothing { cut_bytes }) => {
-                warning!("removed {}: {cut_bytes} bytes without a whole block", name.display());
+                let (name, what) =
+                    (name.display(), if paths.hidden_packet_file().exists() { "left" } else { "removed" });
+                match cut_bytes {
+                    0 => debug!("{what} {name}, which is empty"),
+                    bytes => warning!("{what} {name}: {bytes} bytes without a whole block"),
+                }
             }
             Ok(Recovered::SetAside(to)) => {
                 warning!("{} has no packets: it is {} now", name.display(), to.display());

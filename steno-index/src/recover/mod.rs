@@ -2,7 +2,7 @@
 //!
 //! A hidden packet file is cut behind its last whole block and published with an index of its whole blocks; one that was
 //! published alone gets its index; an index without packets is set aside. Nothing that reached the disk whole is deleted,
-//! whoever wrote it: the files of stenographer 1.0.1 are the same. It may be interrupted at any instruction and done again.
+//! whoever wrote it. Files of stenographer 1.0.1 are recovered alike, but not cut: nothing of them is changed but the name. It may be interrupted at any instruction and done again.
 //! This is the one piece of code for it, whoever recovers: a capture what an earlier one left, `steno verify --repair` also
 //! what a disk has damaged ([`repair`]).
 
@@ -17,7 +17,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, XattrFlags, fgetxattr_query, flock, fsetxattr},
+    io::Errno,
+};
 use steno_core::{SegmentId, is_written_elsewhere};
 
 pub use self::repair::{Repaired, repair};
@@ -28,6 +31,9 @@ use crate::{
     segment::{SegmentPaths, scan_dir},
     verify_segment,
 };
+
+/// The extended attribute of Steno's packet files.
+const MARK: &str = "user.steno";
 
 /// Writes the index of a log in the format that is wanted.
 pub type WriteIndex<'a> = &'a mut dyn FnMut(&Log, &Facts, &mut dyn Write) -> Result<Summary, IndexError>;
@@ -51,7 +57,7 @@ pub struct Means<'a> {
     pub write_index: Option<WriteIndex<'a>>,
     /// Asked before each block.
     pub called_off: &'a dyn Fn() -> bool,
-    /// Whether a hidden packet file that holds no whole block is removed; else it stays.
+    /// Whether a hidden packet file of Steno's that holds no whole block is removed; else it stays.
     pub remove_husks: bool,
 }
 
@@ -142,6 +148,20 @@ pub fn claim(packet_file: &File) -> io::Result<()> {
     Ok(flock(packet_file, FlockOperation::NonBlockingLockExclusive)?)
 }
 
+/// Marks a packet file as one that Steno writes (extended attribute `user.steno`). Of others, such as those of stenographer 1.0.1,
+/// recovery neither cuts nor removes anything.
+///
+/// # Errors
+/// What fsetxattr(2) says: not every file system has such attributes.
+pub fn mark(packet_file: &File) -> io::Result<()> {
+    Ok(fsetxattr(packet_file, MARK, b"packets", XattrFlags::empty())?)
+}
+
+/// Where a file system knows no such attributes, all files are taken for marked.
+fn is_marked(packet_file: &File) -> bool {
+    matches!(fgetxattr_query(packet_file, MARK), Ok(_) | Err(Errno::NOTSUP))
+}
+
 /// Recovers what was left of a segment.
 ///
 /// # Errors
@@ -176,6 +196,11 @@ pub fn recover(paths: &SegmentPaths, left: Left, means: Means<'_>) -> Result<Rec
     if is_written || is_published(paths, left) {
         return Ok(Recovered::InUse);
     }
+    let file_bytes = packets.metadata().map_err(failed("look at"))?.len();
+    let is_ours = is_marked(&packets);
+    if left == Left::Hidden && file_bytes == 0 && !is_ours {
+        return Ok(Recovered::Nothing { cut_bytes: 0 });
+    }
     if left == Left::Hidden && paths.index_file().exists() {
         // Of the two renames of publishing, the disk has kept the second alone.
         let report = verify_segment(&path, &paths.index_file());
@@ -185,7 +210,6 @@ pub fn recover(paths: &SegmentPaths, left: Left, means: Means<'_>) -> Result<Rec
         }
         let _aside = set_aside_index(paths, "damaged")?;
     }
-    let file_bytes = packets.metadata().map_err(failed("look at"))?.len();
     let index_failed = |source| RecoverError::Index { path: path.clone(), source };
     let block_bytes = block_bytes_of_remains(&packets, facts.block_bytes).map_err(index_failed)?;
     let mut facts = Facts { block_bytes, ..facts.clone() };
@@ -196,12 +220,12 @@ pub fn recover(paths: &SegmentPaths, left: Left, means: Means<'_>) -> Result<Rec
     let whole_bytes = walked.end;
     facts.gaps.extend(walked.gaps);
     if walked.end == 0 && left == Left::Hidden {
-        if remove_husks {
+        if remove_husks && is_ours {
             fs::remove_file(&path).map_err(failed("remove"))?;
         }
         return Ok(Recovered::Nothing { cut_bytes: file_bytes });
     }
-    if left == Left::Hidden && whole_bytes != file_bytes {
+    if left == Left::Hidden && is_ours && whole_bytes != file_bytes {
         packets.set_len(whole_bytes).map_err(failed("cut"))?;
     }
     let with_index = write_index.is_some();
@@ -215,7 +239,7 @@ pub fn recover(paths: &SegmentPaths, left: Left, means: Means<'_>) -> Result<Rec
         Left::WithoutIndex | Left::WithoutPackets => Ok(()),
     };
     published.map_err(RecoverError::Publish)?;
-    let cut_bytes = file_bytes.saturating_sub(whole_bytes);
+    let cut_bytes = if is_ours { file_bytes.saturating_sub(whole_bytes) } else { 0 };
     Ok(Recovered::Published { packets: log.packets(), cut_bytes, holes: walked.holes })
 }
 

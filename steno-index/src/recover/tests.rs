@@ -27,6 +27,12 @@ fn bench() -> Bench {
 }
 
 impl Bench {
+    /// A packet file of ours that is being written.
+    fn hidden(&self, bytes: impl AsRef<[u8]>) {
+        fs::write(self.paths.hidden_packet_file(), bytes).unwrap();
+        let _marked = mark(&OpenOptions::new().write(true).open(self.paths.hidden_packet_file()).unwrap());
+    }
+
     fn left(&self) -> Vec<(SegmentId, Left)> {
         leftovers(&self.dir.path().join("PKT0"), &self.dir.path().join("IDX0")).unwrap()
     }
@@ -73,7 +79,7 @@ fn a_hidden_file_is_cut_behind_its_last_whole_block_and_published() {
         (BLOCK as usize, 10, BLOCK as usize),
     ] {
         let bench = bench();
-        fs::write(bench.paths.hidden_packet_file(), &whole[..file_bytes]).unwrap();
+        bench.hidden(&whole[..file_bytes]);
         // As an attempt before this one may have left it.
         fs::write(bench.paths.hidden_index_file(), "part of an index").unwrap();
         assert_eq!(bench.left(), [(ID, Left::Hidden)]);
@@ -98,7 +104,7 @@ fn whole_blocks_behind_one_that_was_never_written_are_kept() {
     file[BLOCK as usize..2 * BLOCK as usize].fill(0);
     file.extend([0; 5000]);
     let bench = bench();
-    fs::write(bench.paths.hidden_packet_file(), &file).unwrap();
+    bench.hidden(&file);
     let recovered = bench.recover(Left::Hidden);
     assert_eq!(recovered, Recovered::Published { packets: 30, cut_bytes: 5000, holes: 1 });
     assert_eq!((bench.index().packets(), bench.index().block_count()), (30, 3));
@@ -123,7 +129,7 @@ fn what_holds_nothing_whole_is_removed() {
         [(vec![], 0), (vec![1; 10], 10), (vec![0; 100_000], 100_000), (blocks(1)[..200].to_vec(), 200)]
     {
         let bench = bench();
-        fs::write(bench.paths.hidden_packet_file(), bytes).unwrap();
+        bench.hidden(bytes);
         assert_eq!(bench.recover(Left::Hidden), Recovered::Nothing { cut_bytes });
         assert_eq!(bench.left(), []);
     }
@@ -132,7 +138,7 @@ fn what_holds_nothing_whole_is_removed() {
 #[test]
 fn a_file_that_is_being_written_and_one_whose_name_is_taken_are_left_alone() {
     let bench = bench();
-    fs::write(bench.paths.hidden_packet_file(), blocks(1)).unwrap();
+    bench.hidden(blocks(1));
     let writer = File::open(bench.paths.hidden_packet_file()).unwrap();
     claim(&writer).unwrap();
     assert_eq!(bench.recover(Left::Hidden), Recovered::InUse);
@@ -149,7 +155,7 @@ fn a_file_that_is_being_written_and_one_whose_name_is_taken_are_left_alone() {
 #[test]
 fn it_can_be_called_off_and_done_in_either_format_or_without_an_index() {
     let bench = bench();
-    fs::write(bench.paths.hidden_packet_file(), blocks(2)).unwrap();
+    bench.hidden(blocks(2));
     let facts = Facts { interface: "eth7".to_owned(), ..Facts::default() };
     let mut version2 = |log: &Log, facts: &Facts, mut out: &mut dyn Write| seal_version2(log, facts, &mut out);
     let recovered =
@@ -162,7 +168,7 @@ fn it_can_be_called_off_and_done_in_either_format_or_without_an_index() {
     assert_eq!(index.extra().unwrap().facts.interface, "eth7");
 
     let bench = self::bench();
-    fs::write(bench.paths.hidden_packet_file(), blocks(2)).unwrap();
+    bench.hidden(blocks(2));
     let recovered = recover(&bench.paths, Left::Hidden, means(&facts, None)).unwrap();
     assert_eq!(recovered, Recovered::Published { packets: 20, cut_bytes: 0, holes: 0 });
     assert_eq!(bench.left(), [(ID, Left::WithoutIndex)]);
@@ -172,7 +178,7 @@ fn it_can_be_called_off_and_done_in_either_format_or_without_an_index() {
 fn published(count: u64, version2: bool) -> (Bench, Vec<u8>) {
     let bench = bench();
     let file = blocks(count);
-    fs::write(bench.paths.hidden_packet_file(), &file).unwrap();
+    bench.hidden(&file);
     let facts = Facts { interface: "eth7".to_owned(), ..Facts::default() };
     let mut write = |log: &Log, facts: &Facts, mut out: &mut dyn Write| {
         if version2 { seal_version2(log, facts, &mut out) } else { seal(log, facts, &mut out) }
@@ -286,7 +292,7 @@ fn an_index_without_packets_is_set_aside() {
 #[test]
 fn a_file_that_a_program_without_locks_writes_is_left_alone() {
     let bench = bench();
-    fs::write(bench.paths.hidden_packet_file(), blocks(2)).unwrap();
+    bench.hidden(blocks(2));
     let writer = OpenOptions::new().append(true).open(bench.paths.hidden_packet_file()).unwrap();
     assert_eq!(bench.recover(Left::Hidden), Recovered::InUse);
     drop(writer);
@@ -297,4 +303,29 @@ fn a_file_that_a_program_without_locks_writes_is_left_alone() {
     }
     drop(file);
     assert!(matches!(bench.recover(Left::Hidden), Recovered::Published { packets: 20, .. }));
+}
+
+#[test]
+fn of_a_file_that_is_not_ours_nothing_is_changed_but_the_name() {
+    let (bench, mut file) = (bench(), blocks(3));
+    bench.hidden("");
+    let attributes = mark(&OpenOptions::new().write(true).open(bench.paths.hidden_packet_file()).unwrap());
+    if !steno_core::testkit::need(attributes.is_ok(), "extended attributes in the directory for temporary files") {
+        return;
+    }
+    fs::remove_file(bench.paths.hidden_packet_file()).unwrap();
+    file.truncate(2 * BLOCK as usize + 300);
+    fs::write(bench.paths.hidden_packet_file(), &file).unwrap();
+    let recovered = bench.recover(Left::Hidden);
+    assert_eq!(recovered, Recovered::Published { packets: 20, cut_bytes: 0, holes: 0 });
+    assert_eq!(fs::read(bench.paths.packet_file()).unwrap(), file);
+    let report = crate::verify_segment(&bench.paths.packet_file(), &bench.paths.index_file());
+    assert!(report.is_clean() && report.holes == 1, "{report:?}");
+
+    for husk in [&b""[..], b"nothing whole"] {
+        let bench = self::bench();
+        fs::write(bench.paths.hidden_packet_file(), husk).unwrap();
+        assert_eq!(bench.recover(Left::Hidden), Recovered::Nothing { cut_bytes: husk.len() as u64 });
+        assert_eq!(fs::read(bench.paths.hidden_packet_file()).unwrap(), husk);
+    }
 }
