@@ -90,7 +90,8 @@ fn the_file_of_a_capture_that_runs_is_left_alone() {
     let mut second = wire.stenotype(dir.path(), &[]);
     let _ = second.arg("-v");
     let second = support::Stenotype::start(second, other.path());
-    second.wait_for("is being written");
+    second.wait_for("capturing from");
+    thread::sleep(Duration::from_millis(500));
     assert_eq!(second.stop().0, 0);
     wire.send(dir.path(), &numbered(1000, 100), 10_000);
     assert_eq!(first.stop().0, 0);

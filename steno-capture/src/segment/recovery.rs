@@ -4,10 +4,10 @@ use std::{
     io::{self, Write},
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use steno_core::chain;
+use steno_core::{SegmentId, chain};
 use steno_index::{
     Facts, Log,
     recover::{Left, Means, Recovered, WriteIndex, leftovers, recover},
@@ -25,6 +25,9 @@ use crate::{
 
 /// Nice level of the thread: below captures, indexes and answers.
 const NICE_LEVEL: i32 = 15;
+
+/// How soon a file that was in use is looked at again.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the recovery is told.
 #[derive(Debug)]
@@ -69,29 +72,59 @@ impl Recovery {
 impl RecoveryPlan {
     fn run(&self) {
         let mut indexer = self.index.map(Indexer::new);
-        for (thread, (place, facts)) in (0..).zip(&self.threads) {
+        let mut waiting: Vec<Vec<(SegmentId, Left)>> = Vec::new();
+        for (place, _) in &self.threads {
             let left = leftovers(&place.packets_dir, &place.index_dir);
             let left = left.inspect_err(|e| warning!("what an earlier capture left cannot be listed: {e}"));
             let mut left = left.unwrap_or_default();
             // A capture that writes no index leaves packet files alone.
             left.retain(|(_, left)| *left != Left::WithoutIndex || indexer.is_some());
-            let (begun, all) = (Instant::now(), left.len());
-            let (mut files, mut published) = (0, 0);
-            for (at, (id, left)) in left.into_iter().enumerate() {
-                if self.stop.is_asked() {
-                    info!("recovery called off: {} files of thread {thread} wait for the next capture", all - at);
-                    return;
-                }
-                let paths = SegmentPaths::new(&place.packets_dir, &place.index_dir, id);
-                // The files of this capture are among them.
-                let Some(is_whole) = self.one(thread, &paths, left, facts, indexer.as_mut()) else { continue };
-                (files, published) = (files + 1, published + u32::from(is_whole));
+            waiting.push(left);
+        }
+        loop {
+            for (thread, ((place, facts), left)) in (0..).zip(self.threads.iter().zip(&mut waiting)) {
+                *left = self.pass(thread, place, facts, std::mem::take(left), indexer.as_mut());
             }
-            if files > 0 {
-                let seconds = begun.elapsed().as_secs_f64();
-                info!("recovery of thread {thread} is done: {published} of {files} files published in {seconds:.1} s");
+            // Those that are in use: the files that this capture has begun with, and those of a process that the kernel has not
+            // quite cleared away, which takes a while where it wrote by io_uring.
+            if waiting.iter().all(Vec::is_empty) || self.stop.is_asked() {
+                break;
+            }
+            thread::sleep(TRY_AGAIN);
+        }
+    }
+
+    /// Recovers what of `left` is not in use; gives the others.
+    fn pass(
+        &self,
+        thread: u16,
+        place: &Place,
+        facts: &Facts,
+        left: Vec<(SegmentId, Left)>,
+        mut indexer: Option<&mut Indexer>,
+    ) -> Vec<(SegmentId, Left)> {
+        let (begun, all) = (Instant::now(), left.len());
+        let (mut files, mut published, mut in_use) = (0, 0, Vec::new());
+        for (at, (id, left)) in left.into_iter().enumerate() {
+            if self.stop.is_asked() {
+                if files > 0 {
+                    info!("recovery called off: {} files of thread {thread} wait for the next capture", all - at);
+                }
+                break;
+            }
+            let paths = SegmentPaths::new(&place.packets_dir, &place.index_dir, id);
+            match self.one(thread, &paths, left, facts, indexer.as_deref_mut()) {
+                Some(is_whole) => (files, published) = (files + 1, published + u32::from(is_whole)),
+                None if left == Left::Hidden && paths.hidden_packet_file().exists() => in_use.push((id, left)),
+                // It has been published, or removed.
+                None => {}
             }
         }
+        if files > 0 {
+            let seconds = begun.elapsed().as_secs_f64();
+            info!("recovery of thread {thread} is done: {published} of {files} files published in {seconds:.1} s");
+        }
+        in_use
     }
 
     /// Recovers one segment, and says what came of it; whether it is whole now. `None` where somebody is writing it.
@@ -139,10 +172,7 @@ impl RecoveryPlan {
             Ok(Recovered::SetAside(to)) => {
                 warning!("{} has no packets: it is {} now", name.display(), to.display());
             }
-            Ok(Recovered::InUse) => {
-                debug!("{} is being written", name.display());
-                return None;
-            }
+            Ok(Recovered::InUse) => return None,
             Ok(_) => {}
             Err(e) => warning!("{} stays as it is: {}", name.display(), chain(&e)),
         }
