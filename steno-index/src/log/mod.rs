@@ -5,10 +5,12 @@
 //! 32,768 slots. [`Entries`] reads a log back, also from bytes that another process wrote, and believes none of them.
 
 mod entries;
+mod shared;
 mod slot;
 mod writer;
 
 pub use entries::{BlockEntry, Entries, Entry, LogError, PacketNote, TagStack, decode};
+pub use shared::{SharedLog, SharedLogError, index_of_shared, published_bytes};
 pub use slot::SLOT_BYTES;
 pub(crate) use slot::{decode_tag, encode_tag};
 pub use writer::{BlockNote, Log};

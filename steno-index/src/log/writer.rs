@@ -189,6 +189,26 @@ impl Log {
         slots.flatten().copied().collect()
     }
 
+    /// The bytes of the records from one byte to another, as they lie in memory. Both are ends of slots.
+    pub(super) fn pieces(&self, from: u64, until: u64) -> impl Iterator<Item = &[u8]> {
+        const CHUNK_BYTES: u64 = (CHUNK_SLOTS * SLOT_BYTES) as u64;
+        let current = self.current.get(..self.used).unwrap_or_default();
+        let chunks = self.full.iter().map(|chunk| &**chunk).chain([current]);
+        let begins = (0..).step_by(CHUNK_SLOTS * SLOT_BYTES);
+        chunks.zip(begins).filter_map(move |(chunk, begin): (&[Slot], u64)| {
+            let within = |at: u64| usize::try_from(at.saturating_sub(begin).min(CHUNK_BYTES)).unwrap_or(0);
+            chunk.as_flattened().get(within(from)..within(until)).filter(|piece| !piece.is_empty())
+        })
+    }
+
+    /// A log of these slots, which have been checked.
+    pub(super) fn of_slots(slots: &[Slot], packets: u32) -> Self {
+        let mut log = Self::new();
+        slots.iter().for_each(|slot| log.put(*slot));
+        log.packets = packets;
+        log
+    }
+
     #[inline]
     fn put(&mut self, slot: Slot) {
         if self.used == CHUNK_SLOTS {
