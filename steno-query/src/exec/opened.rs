@@ -179,7 +179,7 @@ impl Opened {
 impl PacketFile {
     fn open(segment: &Segment) -> Result<Self, Fault> {
         let open = || {
-            let file = File::open(segment.packet_file())?;
+            let file = segment.open_packet_file()?;
             let bytes = file.metadata()?.len();
             Ok(Self { file, bytes })
         };

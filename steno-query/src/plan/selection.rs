@@ -52,11 +52,27 @@ impl Selection {
             selection.add_orphan(orphan);
         }
         for file in catalogue.open_files() {
-            selection.add_open_file(file);
+            match catalogue.now(file.thread, file.id) {
+                Some(segment) => selection.consider_another(catalogue, &segment),
+                None => selection.add_open_file(file),
+            }
         }
+        for (thread, id) in catalogue.begun_since() {
+            // One that is not known any more is a segment of the time after the question.
+            if let Some(segment) = catalogue.now(thread, id) {
+                selection.consider_another(catalogue, &segment);
+            }
+        }
+        selection.selected.sort_by_key(|selected| (selected.segment.thread(), selected.segment.id()));
         let counts = &mut selection.receipt.segments;
         counts.considered = counts.total - counts.outside;
         selection
+    }
+
+    /// A segment that was none when the store was listed.
+    fn consider_another(&mut self, catalogue: &Catalogue, segment: &Arc<Segment>) {
+        self.receipt.segments.total += 1;
+        self.consider(catalogue, segment);
     }
 
     fn consider(&mut self, catalogue: &Catalogue, segment: &Arc<Segment>) {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use steno_core::{SegmentId, TimestampNs};
+use steno_index::Index;
 
 use super::{
     Fault, Segment, ThreadDirs,
@@ -22,6 +23,7 @@ pub struct Catalogue {
     segments: Vec<Arc<Segment>>,
     orphans: Vec<Orphan>,
     open_files: Vec<OpenFile>,
+    live: Option<Live>,
     room: KeptOpen,
 }
 
@@ -37,7 +39,7 @@ pub struct Orphan {
 }
 
 /// A packet file with a leading dot: still written, or left by a crash.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct OpenFile {
     /// Its name as receipts show it.
     pub name: String,
@@ -45,6 +47,8 @@ pub struct OpenFile {
     pub id: SegmentId,
     /// Its length when the store was listed.
     pub bytes: u64,
+    /// The capture thread.
+    pub thread: u32,
     /// No packet of it is from before this: its opening, less what a ring block takes to fill.
     pub begins: TimestampNs,
 }
@@ -56,31 +60,52 @@ const FILLING_NS: u64 = 10_000_000_000;
 const COARSE_NS: u64 = 1_000_000_000;
 
 impl OpenFile {
-    fn new(name: String, id: SegmentId, metadata: &Metadata) -> Self {
+    fn new(name: String, thread: u32, id: SegmentId, metadata: &Metadata) -> Self {
         let modified = u64::try_from(metadata.mtime()).unwrap_or(0).saturating_mul(1_000_000_000);
         let modified = TimestampNs(modified.saturating_add(u64::try_from(metadata.mtime_nsec()).unwrap_or(0)));
         // A file that was last written before its name was due: the clock was set back, and names go on ascending. Then the
         // name says nothing of its packets.
         let named_ahead = modified.saturating_add_ns(COARSE_NS) < id.opened_at();
         let begins = if named_ahead { TimestampNs::MIN } else { id.opened_at().saturating_sub_ns(FILLING_NS) };
-        Self { name, id, bytes: metadata.len(), begins }
+        Self { name, thread, id, bytes: metadata.len(), begins }
     }
+}
+
+/// Who knows what is in files that are being written.
+pub trait OpenLogs: std::fmt::Debug + Send + Sync {
+    /// The index of all blocks of a thread's packet file that are on the disk by now; `None` where that is not known, or the
+    /// file is not being written any more. It stays known until the segment is published.
+    fn index(&self, thread: u32, id: SegmentId) -> Option<Arc<Index>>;
+
+    /// The files that something is known of.
+    fn files(&self) -> Vec<(u32, SegmentId)>;
+}
+
+/// The threads whose open files are known, and by whom.
+#[derive(Clone, Debug)]
+struct Live {
+    logs: Arc<dyn OpenLogs>,
+    threads: Vec<Arc<ThreadDirs>>,
 }
 
 impl Catalogue {
     /// Lists `threads`. What `before` knows of a segment that is still there is kept.
-    pub(super) fn list(threads: Vec<ThreadDirs>, before: Option<&Self>) -> Self {
+    pub(super) fn list(threads: Vec<ThreadDirs>, before: Option<&Self>, logs: Option<&Arc<dyn OpenLogs>>) -> Self {
         let known: BTreeMap<_, _> = before
             .iter()
             .flat_map(|c| &c.segments)
             .filter(|s| s.is_current())
             .map(|s| ((s.thread(), s.id()), Arc::clone(s)))
             .collect();
-        let mut listed =
-            Self { segments: Vec::new(), orphans: Vec::new(), open_files: Vec::new(), room: KeptOpen::with(0) };
-        for dirs in threads {
-            listed.add_thread(&Arc::new(dirs), &known);
-        }
+        let threads: Vec<_> = threads.into_iter().map(Arc::new).collect();
+        let mut listed = Self {
+            segments: Vec::new(),
+            orphans: Vec::new(),
+            open_files: Vec::new(),
+            live: logs.map(|logs| Live { logs: Arc::clone(logs), threads: threads.clone() }),
+            room: KeptOpen::with(0),
+        };
+        threads.iter().for_each(|dirs| listed.add_thread(dirs, &known));
         listed.segments.sort_by_key(|s| (s.thread(), s.id()));
         listed.room = KeptOpen::with(listed.segments.iter().filter(|s| s.is_kept_open()).count());
         listed
@@ -99,6 +124,27 @@ impl Catalogue {
     /// Packet files that are not sealed.
     pub fn open_files(&self) -> &[OpenFile] {
         &self.open_files
+    }
+
+    /// What a file that was listed as open holds now: so far, or as a segment that it has become since; `None` where that is
+    /// not known.
+    pub(crate) fn now(&self, thread: u32, id: SegmentId) -> Option<Arc<Segment>> {
+        let live = self.live.as_ref()?;
+        let dirs = live.threads.iter().find(|dirs| dirs.thread == thread)?;
+        let index = live.logs.index(thread, id);
+        let open = index.and_then(|index| Segment::being_written(Arc::clone(dirs), id, index));
+        let sealed = || is_published(dirs, id).then(|| Segment::new(Arc::clone(dirs), id));
+        open.or_else(sealed).map(Arc::new)
+    }
+
+    /// Files that were begun after the store was listed, as far as their captures tell.
+    pub(crate) fn begun_since(&self) -> Vec<(u32, SegmentId)> {
+        let mut files = self.live.as_ref().map(|live| live.logs.files()).unwrap_or_default();
+        files.retain(|(thread, id)| {
+            let is_segment = self.segments.binary_search_by_key(&(*thread, *id), |s| (s.thread(), s.id())).is_ok();
+            !is_segment && !self.open_files.iter().any(|file| (file.thread, file.id) == (*thread, *id))
+        });
+        files
     }
 
     pub(crate) fn room(&self) -> &KeptOpen {
@@ -125,7 +171,7 @@ impl Catalogue {
                 match fs::metadata(&packet_file) {
                     // Being published: its index is about to get its name too.
                     Ok(metadata) if hidden_index.exists() => {
-                        self.open_files.push(OpenFile::new(segment.packet_name(), id, &metadata));
+                        self.open_files.push(OpenFile::new(segment.packet_name(), thread, id, &metadata));
                     }
                     Ok(_) if index_file.exists() => self.segments.push(segment),
                     _ => self.orphan(segment.packet_name(), packet_file, Fault::NoIndex),
@@ -146,11 +192,11 @@ impl Catalogue {
             let path = dirs.packets.join(id.hidden_name());
             let name = format!("PKT{thread}/{}", id.hidden_name());
             match fs::metadata(&path) {
-                Ok(metadata) => self.open_files.push(OpenFile::new(name, id, &metadata)),
+                Ok(metadata) => self.open_files.push(OpenFile::new(name, thread, id, &metadata)),
                 // Published between the listing and now: it has just become too young to be searched.
                 Err(_) if self.segments.iter().any(|s| s.thread() == thread && s.id() == id) => {}
                 Err(_) => match fs::metadata(dirs.packets.join(id.to_string())) {
-                    Ok(metadata) => self.open_files.push(OpenFile::new(name, id, &metadata)),
+                    Ok(metadata) => self.open_files.push(OpenFile::new(name, thread, id, &metadata)),
                     Err(e) => self.orphan(name, path, Fault::of_io(&e)),
                 },
             }
@@ -176,4 +222,12 @@ impl Catalogue {
     fn orphan(&mut self, name: String, path: PathBuf, fault: Fault) {
         self.orphans.push(Orphan { name, path, fault });
     }
+}
+
+/// Whether a file that was hidden when it was listed is not any more.
+fn is_published(dirs: &ThreadDirs, id: SegmentId) -> bool {
+    let name = id.to_string();
+    !dirs.packets.join(id.hidden_name()).exists()
+        && dirs.packets.join(&name).exists()
+        && dirs.index.join(&name).exists()
 }

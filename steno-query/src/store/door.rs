@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-use super::{Catalogue, ThreadDirs, scan::threads};
+use super::{Catalogue, OpenLogs, ThreadDirs, scan::threads};
 use crate::{
     Query,
     exec::{Answer, Options},
@@ -40,6 +40,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     place: Place,
     catalogue: RwLock<Arc<Catalogue>>,
+    logs: Option<Arc<dyn OpenLogs>>,
 }
 
 /// Where the directories of the threads are said.
@@ -78,14 +79,19 @@ impl Store {
     /// named in every receipt.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
         let place = Place::Directory(dir.as_ref().to_owned());
-        let catalogue = Catalogue::list(place.threads()?, None);
-        Ok(Self(Arc::new(Inner { place, catalogue: RwLock::new(Arc::new(catalogue)) })))
+        let catalogue = Catalogue::list(place.threads()?, None, None);
+        Ok(Self(Arc::new(Inner { place, catalogue: RwLock::new(Arc::new(catalogue)), logs: None })))
     }
 
     /// Opens the store whose threads keep their files in `threads`.
     pub fn of_threads(threads: Vec<ThreadDirs>) -> Self {
-        let catalogue = Catalogue::list(threads.clone(), None);
-        Self(Arc::new(Inner { place: Place::Threads(threads), catalogue: RwLock::new(Arc::new(catalogue)) }))
+        Self::of_capture(threads, None)
+    }
+
+    /// The same where captures write into it, of which `logs` tells what their open files hold.
+    pub fn of_capture(threads: Vec<ThreadDirs>, logs: Option<Arc<dyn OpenLogs>>) -> Self {
+        let catalogue = Catalogue::list(threads.clone(), None, logs.as_ref());
+        Self(Arc::new(Inner { place: Place::Threads(threads), catalogue: RwLock::new(Arc::new(catalogue)), logs }))
     }
 
     /// Lists the directories again. Answers under way keep what they started with.
@@ -94,7 +100,7 @@ impl Store {
     /// As [`Self::open`]; the store then stays as it was.
     pub fn refresh(&self) -> Result<(), StoreError> {
         let threads = self.0.place.threads()?;
-        let fresh = Arc::new(Catalogue::list(threads, Some(&self.catalogue())));
+        let fresh = Arc::new(Catalogue::list(threads, Some(&self.catalogue()), self.0.logs.as_ref()));
         *self.0.catalogue.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = fresh;
         Ok(())
     }

@@ -11,7 +11,7 @@ mod scan;
 mod segment;
 mod version2;
 
-pub use catalogue::{Catalogue, OpenFile, Orphan};
+pub use catalogue::{Catalogue, OpenFile, OpenLogs, Orphan};
 pub use door::{Store, StoreError};
 pub use fault::Fault;
 pub use scan::ThreadDirs;

@@ -1,7 +1,8 @@
 //! A segment: a packet file and its index, opened when it is needed.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io,
     os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{
@@ -26,6 +27,8 @@ pub struct Segment {
     index: OnceLock<SegmentIndex>,
     /// The inode of the index file that the two above are of.
     inode: OnceLock<u64>,
+    /// The packet file, of one that was being written: it may get another name, and go, while it is read.
+    packets: Option<File>,
 }
 
 /// The index of a segment, of either format. Clones are the same index.
@@ -97,7 +100,17 @@ impl SegmentIndex {
 
 impl Segment {
     pub(super) fn new(dirs: Arc<ThreadDirs>, id: SegmentId) -> Self {
-        Self { dirs, id, summary: OnceLock::new(), index: OnceLock::new(), inode: OnceLock::new() }
+        Self { dirs, id, summary: OnceLock::new(), index: OnceLock::new(), inode: OnceLock::new(), packets: None }
+    }
+
+    /// What a file that is being written holds by this index; `None` where the file is gone.
+    pub(super) fn being_written(dirs: Arc<ThreadDirs>, id: SegmentId, index: Arc<Index>) -> Option<Self> {
+        // It is published by a rename, after which it bears the other name.
+        let names = [id.hidden_name(), id.to_string()];
+        let packets = names.iter().find_map(|name| File::open(dirs.packets.join(name)).ok())?;
+        let index = SegmentIndex::Native(index);
+        let (summary, index) = (index.summary().into(), index.into());
+        Some(Self { dirs, id, summary, index, inode: OnceLock::new(), packets: Some(packets) })
     }
 
     /// The capture thread.
@@ -118,6 +131,11 @@ impl Segment {
     /// The packet file.
     pub fn packet_file(&self) -> PathBuf {
         self.dirs.packets.join(self.id.to_string())
+    }
+
+    /// Opens the packet file.
+    pub(crate) fn open_packet_file(&self) -> io::Result<File> {
+        self.packets.as_ref().map_or_else(|| File::open(self.packet_file()), File::try_clone)
     }
 
     /// The index file.

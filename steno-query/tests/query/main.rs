@@ -8,6 +8,7 @@ mod flows;
 mod generate;
 mod model;
 mod old_index;
+mod open;
 mod order_and_limits;
 mod receipts;
 mod support;

@@ -1,0 +1,125 @@
+//! Files that are being written are answered from as if they were sealed, as far as their captures tell.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{Arc, Mutex},
+};
+
+use proptest::prelude::*;
+use steno_core::{SegmentId, testkit::recipe};
+use steno_index::Index;
+use steno_query::{
+    Options, Query, Store,
+    store::{OpenLogs, ThreadDirs},
+};
+
+use crate::{
+    generate::{expr, segment},
+    support::{Shape, TestStore, query, take},
+};
+
+/// What captures tell, given by a test.
+#[derive(Debug, Default)]
+struct Told(Mutex<BTreeMap<(u32, SegmentId), Arc<Index>>>);
+
+impl OpenLogs for Told {
+    fn index(&self, thread: u32, id: SegmentId) -> Option<Arc<Index>> {
+        self.0.lock().unwrap().get(&(thread, id)).cloned()
+    }
+
+    fn files(&self) -> Vec<(u32, SegmentId)> {
+        self.0.lock().unwrap().keys().copied().collect()
+    }
+}
+
+const LAST: u64 = 200_000_000;
+
+impl Told {
+    /// Has a sealed segment be one that is being written.
+    fn unseal(&self, store: &TestStore, thread: u32) {
+        let paths = store.paths(thread, LAST);
+        let index = Index::from_bytes(fs::read(paths.index_file()).unwrap()).unwrap();
+        let _ = self.0.lock().unwrap().insert((thread, SegmentId(LAST)), Arc::new(index));
+        fs::remove_file(paths.index_file()).unwrap();
+        fs::rename(paths.packet_file(), paths.hidden_packet_file()).unwrap();
+    }
+}
+
+fn open(store: &TestStore, told: &Arc<Told>) -> Store {
+    let dirs = |thread| {
+        let [packets, index] = ["PKT", "IDX"].map(|kind| store.path().join(format!("{kind}{thread}")));
+        ThreadDirs { thread, packets, index }
+    };
+    Store::of_capture((0..2).map(dirs).collect(), Some(Arc::clone(told) as Arc<dyn OpenLogs>))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Before it is sealed, listed or not when it was begun, and after.
+    #[test]
+    fn an_open_file_is_answered_from_as_a_scan_would(
+        sealed in segment(20),
+        (packets, shape) in segment(40),
+        other in segment(10),
+        exprs in proptest::collection::vec(expr(), 1..4),
+    ) {
+        let mut store = TestStore::new();
+        store.add(0, 100_000_000, &sealed.0, &sealed.1);
+        store.add(1, 100_000_000, &other.0, &other.1);
+        let told = Arc::new(Told::default());
+        let early = open(&store, &told);
+        store.add(0, LAST, &packets, &shape);
+        let index = fs::read(store.index_file(0, LAST)).unwrap();
+        let Ok(_native) = Index::from_bytes(index.clone()) else { return Ok(()) };
+        told.unseal(&store, 0);
+        let late = open(&store, &told);
+        for expr in exprs {
+            let query = Query { expr };
+            let expected = store.scan(&query.expr);
+            let mut answers = Vec::new();
+            for (store, name) in [(&early, "begun since"), (&late, "listed")] {
+                let mut answer = store.answer(&query, Options::default());
+                prop_assert_eq!(take(&mut answer), expected.clone(), "{}", name);
+                let receipt = answer.receipt();
+                prop_assert!(receipt.is_complete() && receipt.unsealed.is_empty(), "{}: {}", name, receipt);
+                answers.push(receipt.segments);
+            }
+            prop_assert_eq!(answers[0].total, 3);
+            prop_assert_eq!(answers[1].total, 3);
+            // It is sealed between the plan and the first read.
+            let mut answer = late.answer(&query, Options::default());
+            let paths = store.paths(0, LAST);
+            fs::rename(paths.hidden_packet_file(), paths.packet_file()).unwrap();
+            fs::write(paths.index_file(), &index).unwrap();
+            prop_assert_eq!(take(&mut answer), expected.clone());
+            // And between the listing and the plan.
+            let kept = told.0.lock().unwrap().remove(&(0, SegmentId(LAST)));
+            let mut answer = late.answer(&query, Options::default());
+            prop_assert_eq!(take(&mut answer), expected);
+            prop_assert!(answer.receipt().is_complete(), "{}", answer.receipt());
+            drop(kept);
+            told.unseal(&store, 0);
+        }
+    }
+}
+
+#[test]
+fn a_file_of_which_nothing_is_told_is_named() {
+    let mut store = TestStore::new();
+    let lines = "300 ip 10.0.0.1 > 10.0.0.2 udp 1000 > 53\n301 ip 10.0.0.1 > 10.0.0.2 udp 1000 > 53\n";
+    store.add(0, LAST, &recipe(lines).unwrap(), &Shape::default());
+    let told = Arc::new(Told::default());
+    told.unseal(&store, 0);
+    fs::create_dir_all(store.path().join("PKT1")).unwrap();
+    fs::create_dir_all(store.path().join("IDX1")).unwrap();
+    let asked = |told: &Arc<Told>| {
+        let mut answer = open(&store, told).answer(&query("udp"), Options::default());
+        let packets = take(&mut answer).len();
+        (packets, answer.receipt().is_complete(), answer.receipt().unsealed.len())
+    };
+    assert_eq!(asked(&told), (2, true, 0));
+    told.0.lock().unwrap().clear();
+    assert_eq!(asked(&told), (0, false, 1));
+}
