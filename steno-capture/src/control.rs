@@ -6,6 +6,8 @@
 use std::{
     ffi::OsStr,
     fmt,
+    io::IoSlice,
+    mem::MaybeUninit,
     os::fd::BorrowedFd,
     sync::{
         Arc,
@@ -15,7 +17,7 @@ use std::{
 
 use rustix::{
     io::Errno,
-    net::{AddressFamily, SendFlags, SocketType, send},
+    net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketType, sendmsg},
 };
 use steno_core::SegmentId;
 
@@ -87,6 +89,11 @@ impl Control {
         self.say(format_args!("sealed {thread} {id}"));
     }
 
+    /// The log of the file that is being written, whose blocks are so far apart.
+    pub(crate) fn log(&self, thread: u16, id: SegmentId, block_bytes: u32, memory: BorrowedFd<'_>) {
+        self.say_with(format_args!("log {thread} {id} {block_bytes}"), Some(memory));
+    }
+
     /// What a thread has counted so far.
     pub(crate) fn counters(&self, thread: u16, counters: &Counters) {
         let Counters { packets, bytes, drops, freezes, blocks, write_errors, lost_packets, .. } = counters;
@@ -102,12 +109,24 @@ impl Control {
 
     /// Sends one message, or leaves it out.
     fn say(&self, message: fmt::Arguments<'_>) {
+        self.say_with(message, None);
+    }
+
+    /// The same, with a descriptor beside it.
+    fn say_with(&self, message: fmt::Arguments<'_>, descriptor: Option<BorrowedFd<'_>>) {
         let Some(line) = &self.0 else { return };
         if line.closed.load(Ordering::Relaxed) {
             return;
         }
         let message = message.to_string();
-        match send(line.socket, message.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut beside = SendAncillaryBuffer::new(&mut space);
+        let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
+        if !descriptors.is_empty() {
+            let _fits = beside.push(SendAncillaryMessage::ScmRights(&descriptors));
+        }
+        let pieces = [IoSlice::new(message.as_bytes())];
+        match sendmsg(line.socket, &pieces, &mut beside, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(_) => {}
             Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => {
                 if line.left_out.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -165,12 +184,14 @@ mod tests {
         counters.lost_packets.add(u64::MAX - 7);
         control.starting();
         control.ready(2);
+        control.log(1, SegmentId(1_795_395_475_661_823), 1 << 20, daemon.as_fd());
         control.sealed(1, SegmentId(1_795_395_475_661_823));
         control.counters(65_535, &counters);
         control.stopping();
         let expected = [
             "starting",
             "ready 2",
+            "log 1 1795395475661823 1048576",
             "sealed 1 1795395475661823",
             "counters 65535 1 2 3 4 5 6 18446744073709551615",
             "stopping",

@@ -23,7 +23,7 @@ use crate::{
     filter::Filter,
     io::probe_uring,
     ring::{Budget, DropMeter, Stop, Tap, TapPlan, ThreadPlan, open_taps},
-    segment::{OpenSegment, Place, Recovery, RecoveryPlan, Sealer, Sealing, WriterOptions},
+    segment::{OpenSegment, Place, Recovery, RecoveryPlan, Sealer, Sealing, Shares, WriterOptions},
     sys::{self, Acting, Host},
 };
 
@@ -279,6 +279,11 @@ impl Parts<'_> {
             block_crc: flags.block_crc == Switch::On,
             with_index: !flags.no_index,
             sign_of_life: self.sign_of_life(),
+            shares: (!flags.no_index).then(|| Shares {
+                control: self.control.clone(),
+                thread,
+                block_bytes: rotation.block_bytes,
+            }),
             in_flight_max: flags.in_flight_max() as usize,
             facts: Facts {
                 interface: flags.iface.clone(),

@@ -1,7 +1,7 @@
 //! A segment from its first block to the names that publish it (steps 3 and 5 of the data flow).
 //!
 //! [`SegmentWriter`] runs on the packet thread: it notes each block in the open segment's log, has it written, rotates
-//! files, and goes on when a write fails. [`Sealer`] is its index thread, which makes the index and publishes both files.
+//! files, and goes on when a write fails. What is on the disk it shares with the daemon before the file is sealed (`share`). [`Sealer`] is its index thread, which makes the index and publishes both files.
 
 mod failure;
 mod indexer;
@@ -11,6 +11,7 @@ mod recovery;
 mod rotation;
 mod seal;
 mod sealer;
+mod share;
 mod writer;
 
 pub(crate) use indexer::Indexer;
@@ -19,6 +20,7 @@ pub(crate) use recovery::{Recovery, RecoveryPlan};
 pub(crate) use rotation::Rotation;
 pub(crate) use seal::SealJob;
 pub(crate) use sealer::{Sealer, Sealing};
+pub(crate) use share::Shares;
 pub(crate) use writer::{DropSource, Means, SegmentWriter, WriterOptions};
 
 #[cfg(test)]

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::SystemT
 use steno_core::{Clock, TimestampNs};
 use steno_index::{Log, segment::SegmentPaths};
 
-use super::names::Names;
+use super::{
+    names::Names,
+    share::{Share, Shares},
+};
 use crate::{error::words, io::PacketFile, sys::BlockMemory};
 
 /// The directories of a thread.
@@ -33,6 +36,8 @@ pub(crate) struct OpenSegment {
     pub(crate) paths: SegmentPaths,
     pub(crate) file: Arc<PacketFile>,
     pub(crate) log: Log,
+    /// The same for the daemon, as far as blocks are on the disk.
+    pub(super) share: Option<Share>,
     /// When the file was opened, or last renamed.
     pub(crate) opened: TimestampNs,
     /// Blocks that were given a place in the file.
@@ -65,6 +70,7 @@ impl OpenSegment {
             paths,
             file: Arc::new(file),
             log,
+            share: None,
             opened,
             blocks: 0,
             pending: 0,
@@ -72,6 +78,11 @@ impl OpenSegment {
             ahead: BTreeMap::new(),
             failed: BTreeMap::new(),
         })
+    }
+
+    /// Shares the log from now on, where it can be.
+    pub(super) fn share(&mut self, shares: Option<&Shares>) {
+        self.share = shares.and_then(|shares| shares.of(self.paths.id()));
     }
 
     /// Gives a file without blocks a name of the time now.
@@ -96,8 +107,12 @@ impl OpenSegment {
     pub(crate) fn written(&mut self, number: u32, memory: BlockMemory) {
         self.pending = self.pending.saturating_sub(1);
         let _ = self.ahead.insert(number, memory);
+        let before = self.whole;
         while self.ahead.remove(&self.whole).is_some() {
             self.whole += 1;
+        }
+        if let Some(share) = &mut self.share {
+            share.written(&self.log, self.whole - before);
         }
     }
 

@@ -137,6 +137,7 @@ impl Bench {
             with_index: true,
             sign_of_life: None,
             in_flight_max: 8,
+            shares: None,
             facts: Facts { block_bytes: BLOCK, interface: "test0".to_owned(), ..Facts::default() },
         };
         change(&mut options);

@@ -9,7 +9,8 @@ use steno_core::{
 use steno_index::{Drops, Facts, Gap, Log, note_block};
 
 use super::{
-    OpenSegment, Place, Rotation, SealJob, Sealer, failure::Failure, names::Names, open::FailedBlock, rotation::Due,
+    OpenSegment, Place, Rotation, SealJob, Sealer, Shares, failure::Failure, names::Names, open::FailedBlock,
+    rotation::Due,
 };
 use crate::{
     console::{debug, error, warning},
@@ -44,6 +45,8 @@ pub(crate) struct WriterOptions {
     pub(crate) sign_of_life: Option<Duration>,
     /// Writes under way at most.
     pub(crate) in_flight_max: usize,
+    /// How logs are shared with the daemon, if there is one and logs are kept.
+    pub(crate) shares: Option<Shares>,
     /// What every index of the thread says; drops and gaps are added.
     pub(crate) facts: Facts,
 }
@@ -81,9 +84,10 @@ pub(crate) struct SegmentWriter {
 
 impl SegmentWriter {
     /// A writer that goes on with `open`, the first file.
-    pub(crate) fn new(place: Place, options: WriterOptions, open: OpenSegment, means: Means) -> Self {
+    pub(crate) fn new(place: Place, options: WriterOptions, mut open: OpenSegment, means: Means) -> Self {
         let Means { sink, sealer, clock, counters, drops } = means;
         preallocate(&open, options.preallocate_bytes);
+        open.share(options.shares.as_ref());
         let shown = open.opened;
         Self {
             place,
@@ -195,6 +199,9 @@ impl SegmentWriter {
                 Ok(captured_bytes) => count(captured_bytes),
                 Err(e) => return self.malformed(&e),
             }
+            if let Some(share) = &mut open.share {
+                share.noted(open.log.bytes());
+            }
         } else {
             count(captured_bytes(&block));
         }
@@ -229,9 +236,10 @@ impl SegmentWriter {
         self.close();
         let log = if self.options.with_index { self.sealer.empty_log() } else { Log::default() };
         match OpenSegment::create(&self.place, &mut self.names, &*self.clock, log) {
-            Ok(open) => {
+            Ok(mut open) => {
                 debug!("opened {}", open.paths.hidden_packet_file().display());
                 preallocate(&open, self.options.preallocate_bytes);
+                open.share(self.options.shares.as_ref());
                 self.open = Some(open);
                 true
             }
@@ -269,6 +277,8 @@ impl SegmentWriter {
         if let Err(e) = open.rename(&self.place, &mut self.names, &*self.clock) {
             warning!("failed to rename an empty packet file: {}", words(&e));
             self.close();
+        } else if let (Some(shares), Some(share)) = (&self.options.shares, &open.share) {
+            shares.tell(share, open.paths.id());
         }
     }
 
