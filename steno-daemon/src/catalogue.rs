@@ -19,7 +19,7 @@ use std::{
 use steno_core::{SegmentId, TimestampNs};
 use steno_query::{
     Catalogue, Store,
-    store::{Fault, ThreadDirs},
+    store::{Fault, OpenLogs, ThreadDirs},
     syntax::TimeSpan,
 };
 use tracing::{debug, info, warn};
@@ -74,13 +74,13 @@ struct Listed {
 }
 
 impl LiveStore {
-    /// The store of `threads`, listed now. A thread of its own follows the news until the last clone is dropped.
+    /// The store of `threads`, listed now; `logs` tell what is in files that are being written. A thread of its own follows the news until the last clone is dropped.
     ///
     /// # Errors
     /// The system gives no thread. Directories that cannot be listed are no error: receipts name them.
-    pub fn start(threads: Vec<ThreadDirs>, pins: Pins) -> io::Result<Self> {
+    pub fn start(threads: Vec<ThreadDirs>, pins: Pins, logs: Arc<dyn OpenLogs>) -> io::Result<Self> {
         let began = Instant::now();
-        let store = Store::of_threads(threads);
+        let store = Store::of_capture(threads, Some(logs));
         let (news, heard) = channel();
         let inner = Arc::new(Inner {
             store,
@@ -290,7 +290,7 @@ mod tests {
         }
         prepare(root.path());
         let pins = Pins::new();
-        let store = LiveStore::start(threads, pins.clone()).unwrap();
+        let store = LiveStore::start(threads, pins.clone(), Arc::new(crate::capture::OpenFiles::default())).unwrap();
         Bench { root, store, pins }
     }
 

@@ -16,11 +16,15 @@ use std::{
 
 use steno_core::{Clock, TimestampNs};
 use steno_index::Index;
-use steno_query::{receipt::Gap, store::ThreadDirs, syntax::TimeSpan};
+use steno_query::{
+    receipt::Gap,
+    store::{OpenLogs, ThreadDirs},
+    syntax::TimeSpan,
+};
 use tracing::info;
 
 use crate::{
-    capture::{Capture, CaptureError, CaptureSettings, CaptureStatus, CaptureWatcher, SegmentWatch},
+    capture::{Capture, CaptureError, CaptureSettings, CaptureStatus, CaptureWatcher, OpenFiles, SegmentWatch},
     catalogue::LiveStore,
     metrics::Metrics,
     retention::{Keeper, NewestPacket, Pins, Retention, RetentionWatcher, ThreadRetention, ThreadStatus},
@@ -44,6 +48,7 @@ pub struct Sensor {
     to_start: Vec<CaptureSettings>,
     captures: Vec<Capture>,
     watch: SegmentWatch,
+    logs: Arc<OpenFiles>,
     _retention: Retention,
 }
 
@@ -80,7 +85,8 @@ impl Sensor {
             packets: d.packets.clone(),
             index: d.index.clone(),
         });
-        let store = LiveStore::start(in_store.collect(), pins)?;
+        let logs = Arc::new(OpenFiles::default());
+        let store = LiveStore::start(in_store.collect(), pins, Arc::clone(&logs) as Arc<dyn OpenLogs>)?;
         let (tell_retention, tell_store) = (retention.listener(), store.listener());
         let watch = SegmentWatch::start(directories, RESCAN_EVERY, move |event| {
             tell_retention(event);
@@ -89,7 +95,7 @@ impl Sensor {
         let view = SensorView { store, captures: Arc::default(), retention: retention.watcher(), clock };
         let seen = view.clone();
         metrics.on_encode(move |metrics| seen.show(metrics));
-        Ok(Self { view, to_start: settings.captures, captures: Vec::new(), watch, _retention: retention })
+        Ok(Self { view, to_start: settings.captures, captures: Vec::new(), watch, logs, _retention: retention })
     }
 
     /// Starts the capture processes, the first time that it is called.
@@ -98,7 +104,8 @@ impl Sensor {
     /// [`CaptureError`], where another daemon has begun to use a directory. No capture process is running then.
     pub fn start_capture(&mut self) -> Result<(), CaptureError> {
         for capture in std::mem::take(&mut self.to_start) {
-            match Capture::start(capture, Arc::clone(&self.view.clock), self.watch.on_sealed()) {
+            let (clock, logs) = (Arc::clone(&self.view.clock), Arc::clone(&self.logs));
+            match Capture::start(capture, clock, self.watch.on_sealed(), logs) {
                 Ok(capture) => self.captures.push(capture),
                 Err(e) => {
                     self.to_start.clear();

@@ -59,7 +59,7 @@ fn settings(root: &Path, more_flags: &[&str]) -> CaptureSettings {
 }
 
 fn start(settings: &CaptureSettings) -> Capture {
-    Capture::start(settings.clone(), Arc::new(SystemClock), Arc::new(|_, _| {})).unwrap()
+    Capture::start(settings.clone(), Arc::new(SystemClock), Arc::new(|_, _| {}), Arc::default()).unwrap()
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
@@ -114,7 +114,7 @@ echo "warning: a line" >&2
     let heard = Arc::new(Mutex::new(Vec::new()));
     let hear = Arc::clone(&heard);
     let on_sealed = Arc::new(move |thread, id| hear.lock().unwrap().push((thread, id)));
-    let capture = Capture::start(bench.settings.clone(), Arc::new(SystemClock), on_sealed).unwrap();
+    let capture = Capture::start(bench.settings.clone(), Arc::new(SystemClock), on_sealed, Arc::default()).unwrap();
     until("it runs", || running_pid(&capture).is_some());
     until("all is heard", || capture.status().bad_messages == 2);
     let status = capture.status();
@@ -263,7 +263,7 @@ fn a_flood_of_output_is_bounded_and_does_not_hinder_a_stop() {
 fn two_daemons_do_not_share_directories() {
     let bench = bench(GOOD);
     let first = start(&bench.settings);
-    let second = Capture::start(bench.settings.clone(), Arc::new(SystemClock), Arc::new(|_, _| {}));
+    let second = Capture::start(bench.settings.clone(), Arc::new(SystemClock), Arc::new(|_, _| {}), Arc::default());
     let error = second.err().expect("the directories are in use");
     assert!(matches!(&error, CaptureError::InUse { path } if *path == bench.root.path().join("packets")), "{error}");
     drop(first);
@@ -355,7 +355,7 @@ fn the_real_stenotype_runs_and_its_segments_are_seen() {
         let _ = tell.send(e);
     })
     .unwrap();
-    let capture = Capture::start(settings, Arc::new(SystemClock), watch.on_sealed()).unwrap();
+    let capture = Capture::start(settings, Arc::new(SystemClock), watch.on_sealed(), Arc::default()).unwrap();
     until("it runs", || running_pid(&capture).is_some());
     assert_eq!(capture.status().kind, Kind::Foreign);
     let ping = std::thread::spawn(move || net.ping(40));

@@ -4,7 +4,7 @@
 //! some log lines a second.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -170,9 +170,9 @@ impl<'a> Attendance<'a> {
     fn read_control(&mut self) {
         for _ in 0..READS_A_TURN {
             match self.process.read_control() {
-                Heard::Message(message) => {
+                Heard::Message(message, descriptor) => {
                     self.shared.record().heard(self.shared.now());
-                    self.take(message);
+                    self.take(message, descriptor);
                 }
                 Heard::Nonsense(e) => {
                     self.shared.record().bad_message();
@@ -185,7 +185,7 @@ impl<'a> Attendance<'a> {
         }
     }
 
-    fn take(&mut self, message: Option<Message>) {
+    fn take(&mut self, message: Option<Message>, descriptor: Option<OwnedFd>) {
         // Whoever speaks is one of ours, whatever it says.
         if self.shared.record().kind() != Kind::Own {
             self.shared.record().is_of_kind(Kind::Own);
@@ -197,9 +197,18 @@ impl<'a> Attendance<'a> {
             Some(Message::Sealed { thread, id }) => match self.shared.thread(thread) {
                 Some(thread) => {
                     debug!(thread, %id, "segment sealed");
+                    self.shared.logs.sealed(thread, id);
                     (self.shared.on_sealed)(thread, id);
                 }
                 None => self.no_such_thread(thread),
+            },
+            Some(Message::Log { thread, id, block_bytes }) => match (self.shared.thread(thread), descriptor) {
+                (Some(thread), Some(memory)) => self.shared.logs.add(thread, id, memory, block_bytes),
+                (Some(_), None) => {
+                    self.shared.record().bad_message();
+                    debug!(thread, %id, "the log of the open file has not come with its message");
+                }
+                (None, _) => self.no_such_thread(thread),
             },
             Some(Message::Counters { thread, counters }) => {
                 // A counter that moves says as much as "ready" does.

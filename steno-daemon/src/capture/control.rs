@@ -31,6 +31,15 @@ pub enum Message {
         /// The segment's name.
         id: SegmentId,
     },
+    /// The file that a thread is writing; the memory of its log comes beside the message.
+    Log {
+        /// The capture process's own number of the thread, from 0.
+        thread: u32,
+        /// The name that the file will have.
+        id: SegmentId,
+        /// How far apart its blocks are.
+        block_bytes: u32,
+    },
     /// What a thread has counted since the capture process started.
     Counters {
         /// The capture process's own number of the thread, from 0.
@@ -108,6 +117,9 @@ pub enum ControlError {
     /// A segment's name is none.
     #[error("control message \"sealed\" names no segment")]
     NotAName(#[from] ParseSegmentIdError),
+    /// A file's name is none.
+    #[error("control message \"log\" names no segment")]
+    NotALog(#[source] ParseSegmentIdError),
 }
 
 /// Reads one datagram. `None`: its first word is not known here, which a newer capture process may well say.
@@ -132,6 +144,12 @@ pub fn parse(datagram: &[u8]) -> Result<Option<Message>, ControlError> {
             let mut fields = Fields { word: "sealed", words };
             let thread = fields.number("THREAD")?;
             Ok(Some(Message::Sealed { thread, id: fields.text("NAME")?.parse()? }))
+        }
+        Some("log") => {
+            let mut fields = Fields { word: "log", words };
+            let thread = fields.number("THREAD")?;
+            let id = fields.text("NAME")?.parse().map_err(ControlError::NotALog)?;
+            Ok(Some(Message::Log { thread, id, block_bytes: fields.number("BLOCK_BYTES")? }))
         }
         Some("counters") => {
             let mut fields = Fields { word: "counters", words };
@@ -181,10 +199,14 @@ mod tests {
     fn every_message_of_the_description_is_understood() {
         let counters =
             Counters { packets: 1, bytes: 2, drops: 3, freezes: 4, blocks: 5, write_errors: 6, lost: u64::MAX };
-        let cases: [(&[u8], Message); 6] = [
+        let cases: [(&[u8], Message); 7] = [
             (b"starting", Message::Starting),
             (b"ready 2", Message::Ready { threads: 2 }),
             (b"sealed 1 1795395475661823\n", Message::Sealed { thread: 1, id: SegmentId(1_795_395_475_661_823) }),
+            (
+                b"log 1 1795395475661823 1048576",
+                Message::Log { thread: 1, id: SegmentId(1_795_395_475_661_823), block_bytes: 1 << 20 },
+            ),
             (b"counters 0 1 2 3 4 5 6 18446744073709551615", Message::Counters { thread: 0, counters }),
             (b"counters 0 1 2 3 4 5 6 18446744073709551615 new fields", Message::Counters { thread: 0, counters }),
             (b"stopping", Message::Stopping),
@@ -217,6 +239,8 @@ mod tests {
             Err(ControlError::NotANumber { word: "ready", field: "THREADS", got: "4294967296".into() })
         );
         assert!(matches!(parse(b"sealed 0 ../../x"), Err(ControlError::NotAName(_))));
+        assert!(matches!(parse(b"log 0 x 1"), Err(ControlError::NotALog(_))));
+        assert_eq!(parse(b"log 0 17"), Err(ControlError::Missing { word: "log", field: "BLOCK_BYTES" }));
         assert_eq!(parse(b"ready \xff"), Err(ControlError::NotText));
         assert_eq!(parse(&[b' '; MAX_DATAGRAM_BYTES + 1]), Err(ControlError::TooLong));
     }

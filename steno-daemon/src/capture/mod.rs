@@ -5,6 +5,7 @@
 //!   of its child.
 //! - [`SegmentWatch`] says which segments there are, from the child's own messages and from the directories themselves,
 //!   so that a foreign stenotype (1.0.1's) does as well.
+//! - [`OpenFiles`] are the logs of the files that are being written, for those who answer.
 //!
 //! It opens no socket ring and reads no packet. Nothing here needs the async runtime: two threads that sleep in poll(2).
 
@@ -14,6 +15,7 @@ mod backoff;
 mod control;
 mod directory;
 mod lines;
+mod open_files;
 mod process;
 mod segments;
 mod settings;
@@ -22,6 +24,7 @@ mod supervisor;
 
 pub use backoff::BackoffPolicy;
 pub use control::{CONTROL_FD_VARIABLE, ControlError, Counters, Message, parse};
+pub use open_files::OpenFiles;
 pub use process::Exit;
 pub use segments::{Change, SegmentEvent, SegmentWatch};
 pub use settings::{CaptureError, CaptureSettings, Source, ThreadDirectories};

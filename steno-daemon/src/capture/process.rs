@@ -9,7 +9,8 @@
 use std::{
     ffi::OsString,
     fmt,
-    io::{self, PipeReader, Read},
+    io::{self, IoSliceMut, PipeReader, Read},
+    mem::MaybeUninit,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::process::{CommandExt, ExitStatusExt},
@@ -22,7 +23,9 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
-    net::{AddressFamily, RecvFlags, SocketFlags, SocketType},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, RecvMsg, SocketFlags, SocketType, recvmsg,
+    },
     process::{Pid, PidfdFlags, Signal},
 };
 
@@ -62,8 +65,8 @@ impl fmt::Display for Exit {
 /// What a read of the control socket gave.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// A message, or one of a kind that is not known here.
-    Message(Option<Message>),
+    /// A message, or one of a kind that is not known here; and the descriptor beside it.
+    Message(Option<Message>, Option<OwnedFd>),
     /// A datagram that does not hold.
     Nonsense(ControlError),
     /// Nothing more for now.
@@ -175,12 +178,20 @@ impl Process {
     pub(super) fn read_control(&mut self) -> Heard {
         let Some(control) = &self.control else { return Heard::Closed };
         let mut buffer = [0; MAX_DATAGRAM_BYTES + 1];
-        match rustix::net::recv(control, &mut buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
-            Ok((kept @ 1.., sent)) => {
-                // The true length comes back even of a datagram that did not fit.
-                let datagram = if sent > kept { None } else { buffer.get(..kept) };
-                match datagram.ok_or(ControlError::TooLong).and_then(parse) {
-                    Ok(message) => Heard::Message(message),
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut beside = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let received = recvmsg(control, &mut [IoSliceMut::new(&mut buffer)], &mut beside, flags);
+        let descriptor = beside.drain().find_map(|message| match message {
+            // What does not fit is closed by the kernel, what is left of this by us.
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        match received {
+            Ok(RecvMsg { bytes: bytes @ 1.., .. }) => {
+                // A datagram that did not fit fills the buffer, which is longer than any may be.
+                match buffer.get(..bytes).ok_or(ControlError::TooLong).and_then(parse) {
+                    Ok(message) => Heard::Message(message, descriptor),
                     Err(e) => Heard::Nonsense(e),
                 }
             }

@@ -27,6 +27,7 @@ use super::{
     attend::Attendance,
     backoff::{Backoff, jitter},
     directory::{Orphan, RunDirectory},
+    open_files::OpenFiles,
     process::{Process, knows_flag, wait_readable},
     status::Record,
 };
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     pub(super) source: String,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) on_sealed: OnSealed,
+    pub(super) logs: Arc<OpenFiles>,
     record: Mutex<Record>,
     stop: AtomicBool,
     /// Made readable to wake the thread.
@@ -59,7 +61,12 @@ impl Capture {
     ///
     /// # Errors
     /// [`CaptureError`], where a directory cannot be used, or another daemon uses it.
-    pub fn start(settings: CaptureSettings, clock: Arc<dyn Clock>, on_sealed: OnSealed) -> Result<Self, CaptureError> {
+    pub fn start(
+        settings: CaptureSettings,
+        clock: Arc<dyn Clock>,
+        on_sealed: OnSealed,
+        logs: Arc<OpenFiles>,
+    ) -> Result<Self, CaptureError> {
         settings.make_directories()?;
         let left_behind = RunDirectory::left_behind(&settings.run_base, &settings.threads)?;
         let (directory, adopted, to_end) = choose(&settings, left_behind)?;
@@ -71,6 +78,7 @@ impl Capture {
             source,
             clock,
             on_sealed,
+            logs,
             stop: AtomicBool::new(false),
             wake: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io::Error::from)?,
         });

@@ -6,4 +6,5 @@
 mod foreign;
 mod kills;
 mod life;
+mod open_file;
 mod support;
