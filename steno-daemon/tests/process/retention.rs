@@ -25,6 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use serde_json::json;
 use steno_core::{block::Block, testkit::need};
 use steno_proto::v1::{StatusRequest, Truncation, sensor_client::SensorClient};
@@ -319,6 +320,9 @@ fn a_minute_of_traffic_in_a_budget_of_64_mib() {
     let (sent, seen) = (sender.join().unwrap(), watcher.join().unwrap());
     let answers = asker.join().unwrap();
 
+    // So that all is sealed that answers may have been made of.
+    daemon.signal(Signal::TERM);
+    daemon.until("all is sealed", || daemon.log().contains("capture has stopped"));
     let open = disk.hidden();
     let mut segments = BTreeMap::new();
     for file in fs::read_dir(&disk.archive).unwrap() {
