@@ -128,7 +128,8 @@ impl Control {
         let pieces = [IoSlice::new(message.as_bytes())];
         match sendmsg(line.socket, &pieces, &mut beside, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(_) => {}
-            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => {
+            // The last one: as many descriptors are on their way as this user may have open.
+            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::NOMEM | Errno::TOOMANYREFS) => {
                 if line.left_out.fetch_add(1, Ordering::Relaxed) == 0 {
                     warning!("the daemon does not read what it is told: messages are left out");
                 }

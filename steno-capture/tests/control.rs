@@ -185,7 +185,7 @@ fn a_daemon_that_never_listens_holds_nothing_up() {
     assert_eq!(frames(dir.path(), 0).len(), sent.len());
     let heard = daemon.all();
     let (told, segments) = (heard.iter().filter(|m| m.starts_with("sealed ")).count(), published(dir.path(), 0).len());
-    assert!(told > 100 && told < segments, "{told} of {segments} fitted");
+    assert!(told > 10 && told < segments, "{told} of {segments} fitted");
 }
 
 #[test]
