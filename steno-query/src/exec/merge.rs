@@ -20,12 +20,12 @@ use super::{
     damage::Damage,
     key::{Key, Source},
     loaded::{Entry, Loaded},
-    opened::{Due, Opened, losses},
+    opened::{Due, Opened},
 };
 use crate::{
     TimeSet,
     plan::{Matcher, Selected, Stop},
-    receipt::{Gap, Receipt, Truncation, Unreadable},
+    receipt::{Receipt, Truncation, Unreadable},
     store::{Fault, Segment},
 };
 
@@ -52,7 +52,6 @@ pub(super) struct Merge {
     /// The slot whose packets come next, and the packet delivered last.
     current: Option<usize>,
     delivered: Option<Entry>,
-    gaps: Vec<Gap>,
 }
 
 /// What comes next.
@@ -109,8 +108,12 @@ impl Merge {
         let bound =
             |(segment, s): (u32, &Selected)| Reverse((Key { time: s.first, segment, packet: 0 }, Source::Segment));
         let waiting = (0..).zip(&selected).map(bound).collect();
-        let planned =
-            |s: Selected| Planned { segment: s.segment, state: State::NotReached, kernel_drops: 0, damage: None };
+        let planned = |s: Selected| Planned {
+            segment: s.segment,
+            state: State::NotReached,
+            kernel_drops: s.kernel_drops,
+            damage: None,
+        };
         Self {
             matcher,
             times,
@@ -122,7 +125,6 @@ impl Merge {
             slots: Vec::new(),
             current: None,
             delivered: None,
-            gaps: Vec::new(),
         }
     }
 
@@ -170,7 +172,7 @@ impl Merge {
         self.segments.get(at as usize).map(|planned| &planned.segment)
     }
 
-    /// Packets that the kernel dropped in the time asked, segment by segment, as far as they were opened.
+    /// Packets that the kernel dropped in the time asked, segment by segment.
     pub(super) fn kernel_drops(&self) -> impl Iterator<Item = u64> + '_ {
         self.segments.iter().map(|planned| planned.kernel_drops)
     }
@@ -213,9 +215,6 @@ impl Merge {
                 receipt.unreadable.push(Unreadable { file: file.clone(), reason, may_hold_matches: true });
             }
         }
-        receipt.kernel_drops = self.kernel_drops().fold(0, u64::saturating_add);
-        receipt.gaps.extend(self.gaps.iter().cloned());
-        receipt.gaps.sort();
     }
 
     /// Takes up what is on top of the heap; `false` when it is empty.
@@ -272,15 +271,8 @@ impl Merge {
                 return Ok(());
             }
         };
-        match index.facts() {
-            Ok(Some(facts)) => {
-                let (drops, gaps) = losses(facts, &self.times);
-                planned.kernel_drops = drops;
-                let thread = segment.thread();
-                self.gaps.extend(gaps.into_iter().map(|(from, until, reason)| Gap { from, until, thread, reason }));
-            }
-            Ok(None) => {}
-            Err(fault) => planned.note(segment.index_name(), fault.to_string()),
+        if let Err(fault) = index.facts() {
+            planned.note(segment.index_name(), fault.to_string());
         }
         let mut damaged = |damage| planned.note_packets(&damage);
         match Opened::look_up(&segment, index, &self.matcher, &self.times, interrupted, &mut damaged) {

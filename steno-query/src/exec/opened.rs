@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs::File, io, sync::Arc};
 
 use steno_core::{PacketNo, TimestampNs};
-use steno_index::{Direction, Facts, Index, IndexError};
+use steno_index::{Direction, Index, IndexError};
 
 use super::{
     candidates::{Candidates, Seen},
@@ -232,20 +232,6 @@ fn native_blocks(index: &Index, hits: &Hits, times: &TimeSet) -> Result<Vec<Due>
         next = hits.iter(end, index.packets().saturating_sub(end)).next();
     }
     Ok(wanted)
-}
-
-/// What the facts of a segment say of what was never captured.
-pub(super) fn losses(facts: &Facts, times: &TimeSet) -> (u64, Vec<(TimestampNs, TimestampNs, String)>) {
-    const SECOND_NS: u64 = 1_000_000_000;
-    let mut drops = 0u64;
-    for each in &facts.drops {
-        let start = TimestampNs::new(each.second.saturating_mul(SECOND_NS));
-        if times.overlaps(start, start.saturating_add_ns(SECOND_NS - 1)) {
-            drops = drops.saturating_add(each.packets);
-        }
-    }
-    let gaps = facts.gaps.iter().filter(|gap| times.overlaps(gap.from, gap.to));
-    (drops, gaps.map(|gap| (gap.from, gap.to, gap.reason.clone())).collect())
 }
 
 fn too_many(index: &Index) -> IndexError {

@@ -72,7 +72,6 @@ pub(crate) fn gather(catalogue: &Catalogue, query: &Query, options: &Options) ->
         receipt.bytes = receipt.bytes.saturating_add(way.bytes);
     }
     receipt.segments.unreadable = receipt.unreadable.len() as u64;
-    receipt.gaps.sort();
     Flows { classes, shares, receipt }
 }
 

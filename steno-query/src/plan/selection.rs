@@ -28,6 +28,8 @@ pub(crate) struct Selected {
     pub(crate) segment: Arc<Segment>,
     /// No packet is earlier.
     pub(crate) first: TimestampNs,
+    /// Packets that the kernel dropped in the time asked, as this segment tells.
+    pub(crate) kernel_drops: u64,
 }
 
 impl Selection {
@@ -64,6 +66,7 @@ impl Selection {
             }
         }
         selection.selected.sort_by_key(|selected| (selected.segment.thread(), selected.segment.id()));
+        selection.receipt.gaps.sort();
         let counts = &mut selection.receipt.segments;
         counts.considered = counts.total - counts.outside;
         selection
@@ -78,6 +81,10 @@ impl Selection {
     fn consider(&mut self, catalogue: &Catalogue, segment: &Arc<Segment>) {
         match segment.summary(catalogue.room()) {
             Ok(summary) => {
+                let losses = summary.losses.as_deref();
+                if let Some(losses) = losses {
+                    losses.add_to(&mut self.receipt, segment.thread(), &self.times);
+                }
                 let (Some((oldest, newest)), Some((first, last))) = (summary.times, summary.bounds) else {
                     self.receipt.segments.outside += 1;
                     return;
@@ -87,7 +94,8 @@ impl Selection {
                 held.newest = held.newest.max(newest);
                 if self.times.overlaps(first, last) {
                     self.receipt.segments.of_1_0_1 += u64::from(summary.of_1_0_1);
-                    self.selected.push(Selected { segment: Arc::clone(segment), first });
+                    let kernel_drops = losses.map_or(0, |losses| losses.kernel_drops(&self.times));
+                    self.selected.push(Selected { segment: Arc::clone(segment), first, kernel_drops });
                 } else {
                     self.receipt.segments.outside += 1;
                 }

@@ -30,10 +30,10 @@ pub struct Receipt {
     pub packets: u64,
     /// Bytes of the capture file delivered. Of an answer in flows: bytes on the wire of the packets of the flows.
     pub bytes: u64,
-    /// Packets that the kernel dropped for lack of room in seconds that overlap the time asked, in segments considered.
-    /// They are in no store, so that they do not make an answer incomplete.
+    /// Packets that the kernel dropped for lack of room in seconds that overlap the time asked. They are in no store, so that
+    /// they do not make an answer incomplete.
     pub kernel_drops: u64,
-    /// When capture was down within the time asked, as far as segments considered say so.
+    /// When capture was down within the time asked, as far as the segments say so, those without a packet of that time too.
     pub gaps: Vec<Gap>,
     /// What ended the answer early; `None` if nothing did.
     pub truncated_by: Option<Truncation>,

@@ -7,6 +7,7 @@
 mod catalogue;
 mod door;
 mod fault;
+mod losses;
 mod scan;
 mod segment;
 mod version2;
@@ -14,6 +15,7 @@ mod version2;
 pub use catalogue::{Catalogue, OpenFile, OpenLogs, Orphan};
 pub use door::{Store, StoreError};
 pub use fault::Fault;
+pub(crate) use losses::Losses;
 pub use scan::ThreadDirs;
 pub use segment::{Segment, SegmentIndex};
 pub(crate) use version2::BlockHead;

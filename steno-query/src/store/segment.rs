@@ -14,7 +14,7 @@ use std::{
 use steno_core::{SegmentId, TimestampNs};
 use steno_index::{AnyIndex, Facts, Index, segment::SegmentPaths};
 
-use super::{Fault, ThreadDirs, version2::Version2Segment};
+use super::{Fault, Losses, ThreadDirs, version2::Version2Segment};
 
 /// A packet file and its index.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub enum SegmentIndex {
 }
 
 /// What is known of a segment without looking into it again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Summary {
     /// The earliest and the latest time of a packet; `None` without packets.
     pub(crate) times: Option<(TimestampNs, TimestampNs)>,
@@ -49,6 +49,8 @@ pub(crate) struct Summary {
     pub(crate) bounds: Option<(TimestampNs, TimestampNs)>,
     /// Whether its index is one that stenographer 1.0.1 wrote.
     pub(crate) of_1_0_1: bool,
+    /// What was never captured; `None` where that is nothing, or is not known.
+    pub(crate) losses: Option<Arc<Losses>>,
 }
 
 impl SegmentIndex {
@@ -89,10 +91,14 @@ impl SegmentIndex {
     }
 
     fn summary(&self) -> Summary {
+        // Facts that do not read are found again, and reported, when the segment's turn comes.
+        let losses = self.facts().ok().flatten().and_then(Losses::of).map(Arc::new);
         match self {
-            Self::Native(index) => Summary { times: index.time_range(), bounds: index.time_range(), of_1_0_1: false },
+            Self::Native(index) => {
+                Summary { times: index.time_range(), bounds: index.time_range(), of_1_0_1: false, losses }
+            }
             Self::Version2(segment) => {
-                Summary { times: segment.times(), bounds: segment.bounds(), of_1_0_1: segment.is_of_1_0_1() }
+                Summary { times: segment.times(), bounds: segment.bounds(), of_1_0_1: segment.is_of_1_0_1(), losses }
             }
         }
     }
@@ -184,7 +190,7 @@ impl Segment {
     /// What its index said when it was first opened; opens it if that has not been.
     pub(crate) fn summary(&self, room: &KeptOpen) -> Result<Summary, Fault> {
         if let Some(summary) = self.summary.get() {
-            return Ok(*summary);
+            return Ok(summary.clone());
         }
         let index = self.index()?;
         let summary = index.summary();

@@ -6,6 +6,7 @@
 mod damage;
 mod flows;
 mod generate;
+mod losses;
 mod model;
 mod old_index;
 mod open;
