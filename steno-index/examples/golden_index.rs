@@ -2,7 +2,7 @@
 //! golden file that exists stays as it is, and no test writes one. `cargo run -p steno-index --example golden_index --
 //! RECIPE OUT.idx`
 
-use std::{env, error::Error, fs};
+use std::{env, error::Error, fs, path::Path};
 
 #[path = "../tests/index/segments.rs"]
 #[expect(dead_code, clippy::unwrap_used, clippy::indexing_slicing, reason = "what the tests need besides")]
@@ -14,7 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: golden_index RECIPE OUT.idx".into());
     };
     let packets = steno_core::testkit::recipe(&fs::read_to_string(recipe)?)?;
-    let index = segments::index_of(&segments::packet_file(&packets), &segments::golden_facts());
+    let name = Path::new(&out).file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let index = segments::index_of(&segments::packet_file(&packets), &segments::golden_facts_of(&name));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&out)?;
     std::io::Write::write_all(&mut file, &index)?;
     Ok(())

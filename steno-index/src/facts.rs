@@ -3,7 +3,8 @@
 use steno_core::{BLOCK_BYTES, TimestampNs};
 
 use crate::{
-    IndexError,
+    Cause, ClockStep, Drops, Gap, IndexError, Loss,
+    format::FORMAT_MINOR,
     le::{array, u16_at, u32_at, u64_at},
 };
 
@@ -37,26 +38,12 @@ pub struct Facts {
     pub drops: Vec<Drops>,
     /// Times in which nothing was captured.
     pub gaps: Vec<Gap>,
-}
-
-/// Packets that the kernel dropped within a second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drops {
-    /// The second, since the UNIX epoch.
-    pub second: u64,
-    /// Packets dropped in it.
-    pub packets: u64,
-}
-
-/// A time in which nothing was captured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// When it began.
-    pub from: TimestampNs,
-    /// When capture went on.
-    pub to: TimestampNs,
-    /// Why.
-    pub reason: String,
+    /// What else was lost, by second and cause.
+    pub losses: Vec<Loss>,
+    /// When the clock was set.
+    pub clock_steps: Vec<ClockStep>,
+    /// Until when was captured, where the capture ended with this segment, as it was asked to.
+    pub ended: Option<TimestampNs>,
 }
 
 impl Default for Facts {
@@ -73,6 +60,9 @@ impl Default for Facts {
             block_bytes: BLOCK_BYTES,
             drops: Vec::new(),
             gaps: Vec::new(),
+            losses: Vec::new(),
+            clock_steps: Vec::new(),
+            ended: None,
         }
     }
 }
@@ -89,6 +79,10 @@ mod tag {
     pub(super) const BLOCK_BYTES: u16 = 9;
     pub(super) const DROPS: u16 = 10;
     pub(super) const GAP: u16 = 11;
+    // Since version 3.1.
+    pub(super) const LOSSES: u16 = 12;
+    pub(super) const CLOCK_STEP: u16 = 13;
+    pub(super) const ENDED: u16 = 14;
 }
 
 impl Facts {
@@ -96,6 +90,12 @@ impl Facts {
     pub fn dropped_between(&self, from: TimestampNs, until: TimestampNs) -> u64 {
         let seconds = from.secs()..=until.secs();
         self.drops.iter().filter(|d| seconds.contains(&d.second)).fold(0, |sum, d| sum.saturating_add(d.packets))
+    }
+
+    /// The lowest minor version that has all of the tags.
+    pub(crate) fn format_minor(&self) -> u16 {
+        let all_are_old = self.losses.is_empty() && self.clock_steps.is_empty() && self.ended.is_none();
+        if all_are_old { 0 } else { FORMAT_MINOR }
     }
 
     /// The facts section, and how many tags it has.
@@ -135,10 +135,23 @@ impl Facts {
             let value = [&gap.from.as_ns().to_le_bytes()[..], &gap.to.as_ns().to_le_bytes(), gap.reason.as_bytes()];
             put(tag::GAP, &value.concat())?;
         }
+        if !self.losses.is_empty() {
+            let records = self.losses.iter().flat_map(|loss| {
+                let cause = u64::from(loss.cause.number());
+                [loss.second.to_le_bytes(), cause.to_le_bytes(), loss.count.to_le_bytes()]
+            });
+            put(tag::LOSSES, &records.flatten().collect::<Vec<u8>>())?;
+        }
+        for step in &self.clock_steps {
+            put(tag::CLOCK_STEP, &[step.from.as_ns().to_le_bytes(), step.to.as_ns().to_le_bytes()].concat())?;
+        }
+        if let Some(ended) = self.ended {
+            put(tag::ENDED, &ended.as_ns().to_le_bytes())?;
+        }
         Ok((out, count))
     }
 
-    /// Reads a facts section. Tags that are not known are passed over.
+    /// Reads a facts section. Tags that are not known are passed over, and so are causes of losses.
     pub(crate) fn decode(mut bytes: &[u8], count: u64) -> Result<Self, IndexError> {
         let mut facts = Self::default();
         for i in 0..count {
@@ -160,6 +173,7 @@ impl Facts {
     fn set(&mut self, tag: u16, value: &[u8]) -> Option<()> {
         let text = || std::str::from_utf8(value).ok().map(str::to_owned);
         let number = || u32_at(value, 0).filter(|_| value.len() == 4);
+        let time = |at: usize| u64_at(value, at).map(TimestampNs::new);
         match tag {
             tag::INTERFACE => self.interface = text()?,
             tag::FILTER => self.filter = text()?,
@@ -177,10 +191,24 @@ impl Facts {
                 return rest.is_empty().then_some(());
             }
             tag::GAP => {
-                let (from, to) = (TimestampNs::new(u64_at(value, 0)?), TimestampNs::new(u64_at(value, 8)?));
+                let (from, to) = (time(0)?, time(8)?);
                 let reason = std::str::from_utf8(value.get(16..)?).ok()?.to_owned();
                 self.gaps.push(Gap { from, to, reason });
             }
+            tag::LOSSES => {
+                let (records, rest) = value.as_chunks::<24>();
+                let loss = |r: &[u8; 24]| {
+                    Some(Loss { second: u64_at(r, 0)?, cause: Cause::of_number(u32_at(r, 8)?)?, count: u64_at(r, 16)? })
+                };
+                self.losses = records.iter().filter_map(loss).collect();
+                return rest.is_empty().then_some(());
+            }
+            tag::CLOCK_STEP => {
+                let (from, to) = (time(0)?, time(8)?);
+                self.clock_steps.push(ClockStep { from, to });
+                return (value.len() == 16).then_some(());
+            }
+            tag::ENDED => self.ended = Some(time(0).filter(|_| value.len() == 8)?),
             _ => {}
         }
         Some(())
@@ -199,6 +227,12 @@ mod tests {
             thread: 3,
             drops: vec![Drops { second: 5, packets: 10 }, Drops { second: 7, packets: 1 }],
             gaps: vec![Gap { from: TimestampNs::new(1), to: TimestampNs::new(9), reason: "restart".to_owned() }],
+            losses: Cause::ALL.map(|cause| Loss { second: 5, cause, count: 2 }).to_vec(),
+            clock_steps: vec![
+                ClockStep { from: TimestampNs::new(7), to: TimestampNs::new(3) },
+                ClockStep { from: TimestampNs::new(4), to: TimestampNs::MAX },
+            ],
+            ended: Some(TimestampNs::new(11)),
             ..Facts::default()
         }
     }
@@ -212,6 +246,28 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_an_older_version_knows_all_of_says_so() {
+        let old = Facts { losses: Vec::new(), clock_steps: Vec::new(), ended: None, ..sample() };
+        assert_eq!((old.format_minor(), sample().format_minor()), (0, 1));
+        let newer = [
+            Facts { losses: sample().losses, ..Facts::default() },
+            Facts { clock_steps: sample().clock_steps, ..Facts::default() },
+            Facts { ended: sample().ended, ..Facts::default() },
+        ];
+        assert!(newer.iter().all(|facts| facts.format_minor() == 1));
+    }
+
+    #[test]
+    fn causes_that_are_not_known_are_passed_over() {
+        let record = |cause: u64| [1u64.to_le_bytes(), cause.to_le_bytes(), 3u64.to_le_bytes()].concat();
+        let value = [record(1), record(999), record(7)].concat();
+        let bytes = [&[12, 0, 0, 0, 72, 0, 0, 0][..], &value].concat();
+        let losses = Facts::decode(&bytes, 1).unwrap().losses;
+        let expected = [Cause::RingFull, Cause::InterfaceOverrun].map(|cause| Loss { second: 1, cause, count: 3 });
+        assert_eq!(losses, expected);
+    }
+
+    #[test]
     fn unknown_tags_are_passed_over_and_cut_ones_refused() {
         let (mut bytes, count) = sample().encode().unwrap();
         for len in 0..bytes.len() {
@@ -222,6 +278,14 @@ mod tests {
         assert!(Facts::decode(&bytes, count).is_err(), "bytes that no tag accounts for");
         assert!(Facts::decode(&[1, 0, 0, 0, 1, 0, 0, 0, 0xff], 1).is_err(), "a text that is not UTF-8");
         assert!(Facts::decode(&[2, 0, 0, 0, 1, 0, 0, 0, 1], 1).is_err(), "a link type of one byte");
+        for (tag, good) in [(12u8, 24u8), (13, 16), (14, 8)] {
+            for len in 0..=25 {
+                let mut bytes = vec![tag, 0, 0, 0, len, 0, 0, 0];
+                bytes.resize(8 + usize::from(len), 0);
+                let is_good = len == good || (tag == 12 && len == 0);
+                assert_eq!(Facts::decode(&bytes, 1).is_ok(), is_good, "{len} bytes of tag {tag}");
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Header and footer: what a file is, how long it is, and where its table of contents and page table lie.
 
-use super::{FORMAT_MAJOR, FORMAT_MINOR, MAGIC_END, MAGIC_START, PAGE_BYTES};
+use super::{FORMAT_MAJOR, MAGIC_END, MAGIC_START, PAGE_BYTES};
 use crate::{
     IndexError,
     le::{array, u16_at, u32_at, u64_at},
@@ -9,11 +9,10 @@ use crate::{
 pub(crate) const HEADER_BYTES: usize = 16;
 pub(crate) const FOOTER_BYTES: usize = 128;
 
-/// The header's bytes.
-pub(crate) fn header() -> [u8; HEADER_BYTES] {
+/// The header's bytes, of a file of this minor version.
+pub(crate) fn header(minor: u16) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
-    let fields =
-        [&MAGIC_START[..], &FORMAT_MAJOR.to_le_bytes(), &FORMAT_MINOR.to_le_bytes(), &PAGE_BYTES.to_le_bytes()];
+    let fields = [&MAGIC_START[..], &FORMAT_MAJOR.to_le_bytes(), &minor.to_le_bytes(), &PAGE_BYTES.to_le_bytes()];
     for (place, byte) in bytes.iter_mut().zip(fields.concat()) {
         *place = byte;
     }

@@ -15,8 +15,8 @@ pub(crate) use section::{Section, SectionId, TOC_ENTRY_BYTES, Toc};
 
 /// The major version written, and the only one read.
 pub const FORMAT_MAJOR: u16 = 3;
-/// The minor version written.
-pub const FORMAT_MINOR: u16 = 0;
+/// The highest minor version written. A file that has nothing of it says a lower one.
+pub const FORMAT_MINOR: u16 = 1;
 
 /// The first bytes of an index file.
 pub(crate) const MAGIC_START: [u8; 8] = *b"\x89STENOIX";

@@ -90,7 +90,7 @@ impl Sealer {
     pub fn seal(&mut self, log: &Log, facts: &Facts, out: &mut impl Write) -> Result<Summary, IndexError> {
         self.groups.read(log)?;
         self.lists.sort(self.groups.totals(), self.groups.sides());
-        let mut output = Output::new(out)?;
+        let mut output = Output::new(out, facts.format_minor())?;
         let (bytes, count) = facts.encode()?;
         output.section(SectionId::Facts, count, &bytes)?;
         self.groups.write_blocks(&mut output, &mut self.column)?;

@@ -5,7 +5,7 @@ use std::io::Write;
 use crate::{
     IndexError,
     column::ColumnWriter,
-    format::{FOOTER_BYTES, FORMAT_MAJOR, FORMAT_MINOR, Footer, PAGE_BYTES, Section, SectionId, header},
+    format::{FOOTER_BYTES, FORMAT_MAJOR, Footer, PAGE_BYTES, Section, SectionId, header},
 };
 
 /// Pages that are written at once.
@@ -18,13 +18,15 @@ pub(super) struct Output<'w, W> {
     written: u64,
     page_crcs: Vec<u32>,
     sections: Vec<Section>,
+    minor: u16,
 }
 
 impl<'w, W: Write> Output<'w, W> {
-    pub(super) fn new(out: &'w mut W) -> Result<Self, IndexError> {
+    /// A file of this minor version.
+    pub(super) fn new(out: &'w mut W, minor: u16) -> Result<Self, IndexError> {
         let buffer = Vec::with_capacity(BUFFER_PAGES * PAGE_BYTES as usize);
-        let mut output = Self { out, buffer, written: 0, page_crcs: Vec::new(), sections: Vec::new() };
-        output.put(&header())?;
+        let mut output = Self { out, buffer, written: 0, page_crcs: Vec::new(), sections: Vec::new(), minor };
+        output.put(&header(minor))?;
         Ok(output)
     }
 
@@ -60,7 +62,7 @@ impl<'w, W: Write> Output<'w, W> {
         let file_bytes = toc_offset + (toc.len() + FOOTER_BYTES) as u64;
         let footer = Footer {
             major: FORMAT_MAJOR,
-            minor: FORMAT_MINOR,
+            minor: self.minor,
             file_bytes,
             toc_offset,
             toc_entries: count(self.sections.len())?,

@@ -138,6 +138,34 @@ fn the_documents_table_of_sections_is_the_files() {
 }
 
 #[test]
+fn facts_of_losses() {
+    let bytes = fs::read(file("tests/golden/losses.idx")).unwrap();
+    let facts = Index::from_bytes(bytes.clone()).unwrap().facts().unwrap().clone();
+    assert_eq!((int(&bytes, 8, 2), int(&bytes, 10, 2), int(&bytes, bytes.len() - 122, 2)), (3, 1, 1));
+    let (mut at, len, count, _) = toc(&bytes)[&1];
+    let end = at + len;
+    let mut tags = Vec::new();
+    for _ in 0..count {
+        let (tag, len) = (int(&bytes, at, 2), size(int(&bytes, at + 4, 4)));
+        assert_eq!(int(&bytes, at + 2, 2), 0);
+        tags.push((tag, at + 8, len));
+        at += 8 + len;
+    }
+    assert_eq!(at, end);
+    let of = |wanted| tags.iter().filter(move |(tag, ..)| *tag == wanted).map(|&(_, at, len)| &bytes[at..at + len]);
+    let losses: Vec<_> = of(12).flat_map(|value| value.chunks(24)).collect();
+    assert_eq!(losses.len(), facts.losses.len());
+    for (record, loss) in losses.iter().zip(&facts.losses) {
+        let fields = (loss.second, u64::from(loss.cause.number()), 0, loss.count);
+        assert_eq!((int(record, 0, 8), int(record, 8, 4), int(record, 12, 4), int(record, 16, 8)), fields);
+    }
+    let steps: Vec<_> = of(13).map(|value| (int(value, 0, 8), int(value, 8, 8))).collect();
+    assert_eq!(steps, facts.clock_steps.iter().map(|s| (s.from.as_ns(), s.to.as_ns())).collect::<Vec<_>>());
+    let ended: Vec<_> = of(14).map(|value| int(value, 0, 8)).collect();
+    assert_eq!(ended, [facts.ended.unwrap().as_ns()]);
+}
+
+#[test]
 fn blocks_and_anchors() {
     let (bytes, index) = golden();
     let sections = toc(&bytes);

@@ -8,7 +8,8 @@ use steno_core::{
     testkit::{RecipePacket, block_of},
 };
 use steno_index::{
-    Anchor, BlockInfo, Class, ConvNo, Conversation, Direction, Drops, Facts, Gap, Index, IndexError, index_packet_file,
+    Anchor, BlockInfo, Cause, Class, ClockStep, ConvNo, Conversation, Direction, Drops, Facts, Gap, Index, IndexError,
+    Loss, index_packet_file,
 };
 
 /// Bytes of a block in the tests: small, so that few packets make many blocks.
@@ -19,7 +20,7 @@ pub(crate) fn facts() -> Facts {
     Facts { block_bytes: BLOCK_BYTES, interface: "test0".to_owned(), ..Facts::default() }
 }
 
-/// The facts of the golden files: every tag once or more.
+/// The facts of the golden files of version 3.0: every tag of it once or more.
 pub(crate) fn golden_facts() -> Facts {
     Facts {
         interface: "eth0".to_owned(),
@@ -37,6 +38,25 @@ pub(crate) fn golden_facts() -> Facts {
             to: TimestampNs::from_parts(1_700_000_006, 500),
             reason: "restart".to_owned(),
         }],
+        ..Facts::default()
+    }
+}
+
+/// The facts of a golden file: every tag of version 3.1 once or more for that of losses.
+pub(crate) fn golden_facts_of(name: &str) -> Facts {
+    if name != "losses" {
+        return golden_facts();
+    }
+    let at = |secs| TimestampNs::from_parts(secs, 250);
+    let loss = |(i, cause): (u64, Cause)| Loss { second: 1_700_000_001 + i / 2, cause, count: 1 << (9 * i) };
+    Facts {
+        losses: (0..).zip(Cause::ALL).map(loss).collect(),
+        clock_steps: vec![
+            ClockStep { from: at(1_700_000_002), to: at(1_700_003_602) },
+            ClockStep { from: at(1_700_003_603), to: at(1_700_000_003) },
+        ],
+        ended: Some(at(1_700_000_004)),
+        ..golden_facts()
     }
 }
 

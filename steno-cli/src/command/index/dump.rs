@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use steno_index::{AnyIndex, Facts, Index, IndexError};
+use steno_index::{AnyIndex, Cause, Facts, Index, IndexError};
 use steno_query::rfc3339;
 
 use super::{super::CommandError, dump_version2};
@@ -122,6 +122,16 @@ pub(super) fn facts(facts: &Facts, out: &mut impl Write) -> io::Result<()> {
     }
     for gap in &facts.gaps {
         writeln!(out, "gap            {} to {}: {}", rfc3339(gap.from), rfc3339(gap.to), gap.reason.escape_debug())?;
+    }
+    for loss in &facts.losses {
+        let unit = if loss.cause == Cause::WriteStall { " ns" } else { "" };
+        writeln!(out, "{:<14} {}{unit} in second {}", loss.cause, loss.count, loss.second)?;
+    }
+    for step in &facts.clock_steps {
+        writeln!(out, "clock set      from {} to {}", rfc3339(step.from), rfc3339(step.to))?;
+    }
+    if let Some(ended) = facts.ended {
+        writeln!(out, "capture ended  {}", rfc3339(ended))?;
     }
     Ok(())
 }
