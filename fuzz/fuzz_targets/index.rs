@@ -70,6 +70,7 @@ fn read_on(index: &Index) -> Result<(), IndexError> {
         }
         let _ = cursor.conversation(no);
     }
+    read_fragments(index);
     for no in 0..index.block_count().min(LOOKED_AT) {
         let _ = index.block(no);
     }
@@ -80,6 +81,27 @@ fn read_on(index: &Index) -> Result<(), IndexError> {
     let past = ConvNo(index.conversations());
     assert!(cursor.conversation(past).is_err() && index.block(index.block_count()).is_err());
     Ok(())
+}
+
+/// First fragments of a few identifications, and the later ones of conversations.
+fn read_fragments(index: &Index) {
+    let (mut firsts, mut seen) = (index.first_fragments(), 0);
+    for identification in [77, 1, 0, 77, u32::MAX] {
+        let _ = firsts.each(identification, |first| {
+            assert!(first.conversation.0 < index.conversations());
+            seen += 1;
+            // A small file may claim very many.
+            if seen > LOOKED_AT { Err(IndexError::NoSuch { what: "fragment", got: 0, count: 0 }) } else { Ok(()) }
+        });
+    }
+    let (mut cursor, mut laters, mut found) = (index.cursor(), index.later_fragments(), Vec::new());
+    for no in (0..index.conversations().min(LOOKED_AT)).map(ConvNo) {
+        for direction in Direction::BOTH {
+            found.clear();
+            let read = laters.of(&mut cursor, no, direction, &mut found);
+            assert!(read.is_ok() || found.is_empty(), "fragments behind an error");
+        }
+    }
 }
 
 /// Look-ups against the conversations themselves.

@@ -66,7 +66,10 @@ pub use format::{FORMAT_MAJOR, FORMAT_MINOR, SectionInfo};
 pub use log::{BlockNote, Log};
 pub use losses::{Cause, ClockStep, Drops, Gap, Loss};
 pub use packet_file::{Built, Damage, detect_block_bytes, index_packet_file, note_block, note_packet_file};
-pub use reader::{Anchor, BlockInfo, ConversationCursor, Found, Index, Locator};
+pub use reader::{
+    Anchor, BlockInfo, ConversationCursor, FirstFragment, FirstFragments, Found, Index, LaterFragment, LaterFragments,
+    Locator,
+};
 pub use seal::{Sealer, Summary, seal};
 pub use verify::{Problem, Report, verify_segment};
 pub use version2::{

@@ -66,6 +66,20 @@ sections! {
     PortPostings = 39, "port-postings", Kind::Column;
     Conversations = 48, "conversations", Kind::Column;
     PacketLists = 64, "packet-lists", Kind::Column;
+    FirstFragmentIds = 72, "first-fragment-ids", Kind::Column;
+    FirstFragmentSides = 73, "first-fragment-sides", Kind::Column;
+    FirstFragmentTimes = 74, "first-fragment-times", Kind::Column;
+    LaterFragmentSides = 80, "later-fragment-sides", Kind::Column;
+    LaterFragmentIds = 81, "later-fragment-ids", Kind::Column;
+    LaterFragmentTimes = 82, "later-fragment-times", Kind::Column;
+    LaterFragmentBytes = 83, "later-fragment-bytes", Kind::Column;
+}
+
+impl SectionId {
+    /// Whether it is one of those that are in a file together or not at all: only one with fragments has them.
+    const fn is_of_fragments(self) -> bool {
+        self as u32 > Self::PacketLists as u32
+    }
 }
 
 /// Where a section lies, for those who look into a file.
@@ -128,14 +142,16 @@ impl Section {
 /// The known sections of a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Toc {
-    /// In the order of [`SectionId::ALL`].
+    /// Ascending.
     sections: Vec<Section>,
-    /// For each id its place in `sections`.
+    /// For each id its place in `sections`; [`ABSENT`] for those that are not there.
     places: [u8; PLACES],
 }
 
 /// One more than the highest id.
-const PLACES: usize = SectionId::PacketLists as usize + 1;
+const PLACES: usize = SectionId::LaterFragmentBytes as usize + 1;
+/// The place of no section.
+const ABSENT: u8 = u8::MAX;
 
 impl Toc {
     /// Decodes a table of contents, whose checksum has been compared. Sections lie between the header and `limit`.
@@ -167,17 +183,24 @@ impl Toc {
         if extents.windows(2).any(|pair| matches!(pair, [a, b] if a.1 > b.0)) {
             return Err(corrupt("sections overlap", 0));
         }
-        // Both ascend, so that equal lengths mean that none is missing.
-        if sections.len() != SectionId::ALL.len() {
+        // Ids are there once at the most, so that equal numbers mean that none is missing.
+        let of_fragments = sections.iter().filter(|section| section.id.is_of_fragments()).count();
+        let expected = SectionId::ALL.iter().filter(|id| of_fragments > 0 || !id.is_of_fragments()).count();
+        if sections.len() != expected {
             return Err(corrupt("a section is missing", sections.len()));
         }
-        let mut places = [0; PLACES];
-        for (place, &id) in (0..).zip(SectionId::ALL) {
-            if let Some(slot) = places.get_mut(id as usize) {
+        let mut places = [ABSENT; PLACES];
+        for (place, section) in (0..).zip(&sections) {
+            if let Some(slot) = places.get_mut(section.id as usize) {
                 *slot = place;
             }
         }
         Ok(Self { sections, places })
+    }
+
+    /// Whether the sections of fragments are there.
+    pub(crate) fn has_fragments(&self) -> bool {
+        self.sections.last().is_some_and(|section| section.id.is_of_fragments())
     }
 
     pub(crate) fn sections(&self) -> &[Section] {
@@ -187,7 +210,7 @@ impl Toc {
     #[inline]
     pub(crate) fn get(&self, id: SectionId) -> Section {
         let place = self.places.get(id as usize).and_then(|&place| self.sections.get(usize::from(place)));
-        // `decode` has made sure that every section is there.
+        // `decode` has made sure that every section is there, but for those of fragments.
         place.copied().unwrap_or(Section { id, offset: HEADER_BYTES as u64, len: 0, count: 0, scale: 1 })
     }
 }

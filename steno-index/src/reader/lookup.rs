@@ -278,7 +278,7 @@ impl Index {
 }
 
 /// The first number of `range` for which `before` does not hold; it must hold up to there and not behind.
-fn partition_point(
+pub(super) fn partition_point(
     range: Range<u64>,
     mut before: impl FnMut(u64) -> Result<bool, IndexError>,
 ) -> Result<u64, IndexError> {

@@ -7,6 +7,7 @@
 mod blocks;
 mod column;
 mod cursor;
+mod fragments;
 mod lookup;
 mod open;
 mod pages;
@@ -19,6 +20,7 @@ use std::{
 
 pub use blocks::{Anchor, BlockInfo, Locator};
 pub use cursor::ConversationCursor;
+pub use fragments::{FirstFragment, FirstFragments, LaterFragment, LaterFragments};
 pub use lookup::Found;
 use steno_core::{PacketNo, TimestampNs};
 

@@ -72,6 +72,11 @@ fn check_counts(footer: &Footer, toc: &Toc) -> Result<(), IndexError> {
         (SectionId::PortStarts, count(SectionId::Ports).saturating_add(1)),
         (SectionId::Conversations, conversations),
         (SectionId::PacketLists, packets - conversations),
+        (SectionId::FirstFragmentSides, count(SectionId::FirstFragmentIds)),
+        (SectionId::FirstFragmentTimes, count(SectionId::FirstFragmentIds)),
+        (SectionId::LaterFragmentSides, count(SectionId::LaterFragmentIds)),
+        (SectionId::LaterFragmentTimes, count(SectionId::LaterFragmentIds)),
+        (SectionId::LaterFragmentBytes, count(SectionId::LaterFragmentIds)),
     ];
     let most = [
         (SectionId::Anchors, packets),
@@ -82,6 +87,8 @@ fn check_counts(footer: &Footer, toc: &Toc) -> Result<(), IndexError> {
         (SectionId::V6Postings, 2 * conversations),
         (SectionId::Ports, 1 << 16),
         (SectionId::PortPostings, 2 * conversations),
+        (SectionId::FirstFragmentIds, packets),
+        (SectionId::LaterFragmentIds, packets.saturating_sub(count(SectionId::FirstFragmentIds))),
     ];
     let wrong = exact.iter().find(|(id, expected)| count(*id) != *expected);
     match wrong.or_else(|| most.iter().find(|(id, most)| count(*id) > *most)) {

@@ -12,7 +12,7 @@ use steno_core::{
     packet::{Fragment, Network, Tag},
 };
 
-use super::{intern::Interner, output::Output};
+use super::{fragments::Fragments, intern::Interner, output::Output};
 use crate::{
     Class, IndexError, Log, NetworkKind,
     column::{ColumnWriter, common_scale},
@@ -102,6 +102,7 @@ pub(super) struct Groups {
     last_stack: Option<(Arc<[Tag]>, u32)>,
     /// For each packet its conversation and, in the lowest bit, 1 for reverse.
     sides: Vec<u32>,
+    fragments: Fragments,
     blocks: Vec<BlockRecord>,
     /// Positions of anchors.
     anchors: Vec<u32>,
@@ -123,6 +124,7 @@ impl Groups {
             stacks: Interner::new(),
             last_stack: None,
             sides: Vec::new(),
+            fragments: Fragments::default(),
             blocks: Vec::new(),
             anchors: Vec::new(),
             blocked: 0,
@@ -141,6 +143,7 @@ impl Groups {
         self.stacks.clear();
         self.last_stack = None;
         self.sides.clear();
+        self.fragments.clear();
         self.blocks.clear();
         self.anchors.clear();
         self.blocked = 0;
@@ -179,6 +182,10 @@ impl Groups {
 
     pub(super) fn sides(&self) -> &[u32] {
         &self.sides
+    }
+
+    pub(super) fn fragments(&self) -> &Fragments {
+        &self.fragments
     }
 
     /// IPv6 addresses by number.
@@ -258,7 +265,11 @@ impl Groups {
             let reverse = sent_by_high != totals.opened_by_high;
             let side = if reverse { &mut totals.reverse } else { &mut totals.forward };
             side.add(packet.wire_len, packet.time.as_ns());
-            self.sides.push(no << 1 | u32::from(reverse));
+            let side = no << 1 | u32::from(reverse);
+            self.sides.push(side);
+            if packet.decoded.fragment != Fragment::Whole {
+                self.fragments.add(packet, side);
+            }
         }
         self.wire_bytes += u64::from(packet.wire_len);
         Ok(())

@@ -5,6 +5,7 @@
 //! bounded by the log's packets and is used again by the next seal.
 
 mod dictionaries;
+mod fragments;
 mod group;
 mod intern;
 mod lists;
@@ -90,13 +91,16 @@ impl Sealer {
     pub fn seal(&mut self, log: &Log, facts: &Facts, out: &mut impl Write) -> Result<Summary, IndexError> {
         self.groups.read(log)?;
         self.lists.sort(self.groups.totals(), self.groups.sides());
-        let mut output = Output::new(out, facts.format_minor())?;
+        let fragments = self.groups.fragments();
+        let mut output = Output::new(out, facts.format_minor().max(fragments.format_minor()))?;
         let (bytes, count) = facts.encode()?;
         output.section(SectionId::Facts, count, &bytes)?;
         self.groups.write_blocks(&mut output, &mut self.column)?;
         self.dictionaries.write(&self.groups, &mut output)?;
         table::write(&self.groups, &self.dictionaries, &self.lists, &mut output, &mut self.column)?;
         self.lists.write(self.groups.totals(), &mut output, &mut self.column)?;
+        let begin = self.groups.time_range().map_or(0, |(min, _)| min.as_ns());
+        fragments.write(begin, &mut output, &mut self.column)?;
         self.finish(output)
     }
 

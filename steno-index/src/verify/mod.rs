@@ -1,6 +1,7 @@
 //! Checks: an index against its own checksums and rules, and against the packets that it describes.
 
 mod conversations;
+mod fragments;
 mod postings;
 mod segment;
 mod structure;

@@ -4,7 +4,7 @@ use std::{borrow::Borrow, fs::File, io::Read, path::Path};
 
 use steno_core::block::{Block, BlockError};
 
-use super::version2;
+use super::{fragments, version2};
 use crate::{
     AnyIndex, Attribute, BlockInfo, ConvNo, Direction, Facts, Index, IndexError, Log,
     packet_file::{Blocks, note_block},
@@ -58,6 +58,12 @@ pub enum Problem {
     ConversationDiffers {
         /// The conversation's number.
         conversation: u32,
+        /// What differs.
+        what: &'static str,
+    },
+    /// The index describes the fragments otherwise than they are.
+    #[error("the index has other {what}")]
+    FragmentsDiffer {
         /// What differs.
         what: &'static str,
     },
@@ -231,6 +237,9 @@ fn compare(packets: &Index, index: &Index, report: &mut Report) -> Result<(), In
     // Numbers of packets and conversations mean the same in both only if they have the same blocks.
     if before == report.problems.len() {
         compare_conversations(packets, index, report)?;
+        if let Some(what) = fragments::difference(packets, index)? {
+            report.add(Problem::FragmentsDiffer { what });
+        }
         compare_places(packets, index, report)?;
     }
     Ok(())

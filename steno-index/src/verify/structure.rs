@@ -3,7 +3,7 @@
 
 use steno_core::block::BLOCK_HEADER_BYTES;
 
-use super::{conversations::Rows, postings::check_postings};
+use super::{conversations::Rows, fragments::check_fragments, postings::check_postings};
 use crate::{
     IndexError,
     format::{ANCHOR_STEP, MAX_PACKETS, SectionId},
@@ -13,7 +13,7 @@ use crate::{
 impl Index {
     /// Checks every page and everything that the format promises of an index by itself: that each packet is in one list
     /// and one block, that each conversation is posted under its class, addresses and ports and nowhere else, that
-    /// counts, sums and times agree. What it cannot know is whether the packets are those of the packet file:
+    /// and that fragments are those of their conversations; that counts, sums and times agree. What it cannot know is whether the packets are those of the packet file:
     /// [`crate::verify_segment`] tells. Takes memory in proportion to packets and conversations.
     ///
     /// # Errors
@@ -27,7 +27,8 @@ impl Index {
         self.check_sorted(SectionId::V6, Self::v6)?;
         self.check_sorted(SectionId::Ports, Self::port)?;
         let rows = Rows::read(self)?;
-        check_postings(self, &rows)
+        check_postings(self, &rows)?;
+        check_fragments(self)
     }
 
     fn check_classes(&self) -> Result<(), IndexError> {

@@ -266,7 +266,7 @@ fn another_major_version_is_refused_and_a_minor_one_is_not() {
         Index::from_bytes(other)
     };
     let error = with(4, 4).unwrap_err();
-    assert_eq!(error.to_string(), "the index has version 4.0, this program reads version 3");
+    assert_eq!(error.to_string(), "the index has version 4.1, this program reads version 3");
     let index = with(6, 9).unwrap();
     assert_eq!(index.version(), (3, 9));
     index.verify().unwrap();

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 
 use crate::segments::{ask, golden_facts, golden_facts_of, index_of, packet_file};
 use steno_core::testkit::recipe;
-use steno_index::{Index, Sealer};
+use steno_index::{Index, Sealer, verify_segment};
 
 fn golden(name: &str) -> (Vec<u8>, Vec<u8>) {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -32,7 +32,29 @@ fn empty() {
 
 #[test]
 fn mixed() {
-    check("mixed", (3, 0));
+    check("mixed", (3, 1));
+}
+
+/// A file from before fragments were told: it answers as one of today does, but for them.
+#[test]
+fn a_file_of_version_3_0_answers_as_it_did() {
+    let (packet_file, today) = golden("mixed");
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let old = Index::from_bytes(fs::read(dir.join("mixed-3.0.idx")).unwrap()).unwrap();
+    let today = Index::from_bytes(today).unwrap();
+    assert_eq!((old.version(), today.version()), ((3, 0), (3, 1)));
+    old.verify().unwrap();
+    let answers = |index: &Index| {
+        let all = ask(index).into_iter().filter(|(question, _)| !question.starts_with("fragments"));
+        all.map(|(question, answer)| (question, answer.unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(answers(&old), answers(&today));
+    assert_eq!((old.tells_fragments().unwrap(), today.tells_fragments().unwrap()), (false, true));
+    let scratch = tempfile::tempdir().unwrap();
+    let packets = scratch.path().join("packets");
+    fs::write(&packets, packet_file).unwrap();
+    let report = verify_segment(&packets, &dir.join("mixed-3.0.idx"));
+    assert!(report.is_clean(), "{:?}", report.problems);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use steno_core::{
     PacketNo, Position, TimestampNs,
     packet::{Decoded, Fragment, Network, Tag},
 };
-use steno_index::{BlockNote, ConvNo, Direction, Index, Log};
+use steno_index::{BlockNote, ConvNo, Direction, Index, IndexError, Log};
 
 fn file(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -126,8 +126,9 @@ fn the_documents_table_of_sections_is_the_files() {
             let _ = documented.insert(id.parse::<u64>().unwrap(), name.to_owned());
         }
     }
-    let (bytes, index) = golden();
-    let sections = toc(&bytes);
+    // The one that has fragments has all sections.
+    let bytes = fs::read(file("tests/golden/mixed.idx")).unwrap();
+    let (sections, index) = (toc(&bytes), Index::from_bytes(bytes).unwrap());
     assert_eq!(documented.keys().collect::<Vec<_>>(), sections.keys().collect::<Vec<_>>());
     for ((id, name), info) in documented.iter().zip(index.sections()) {
         let (offset, len, count, _) = sections[id];
@@ -253,6 +254,38 @@ fn row_groups_and_packet_lists() {
             }
         }
     }
+}
+
+#[test]
+fn fragments() {
+    let bytes = fs::read(file("tests/golden/mixed.idx")).unwrap();
+    let (sections, index) = (toc(&bytes), Index::from_bytes(bytes.clone()).unwrap());
+    let begin = index.time_range().unwrap().0.as_ns();
+    let [first_ids, first_sides, first_times, sides, ids, times, lengths] =
+        [72, 73, 74, 80, 81, 82, 83].map(|id| column(&bytes, sections[&id]));
+    assert_eq!((&first_ids[..], first_sides.len(), first_times.len()), (&[77][..], 1, 1));
+    let mut firsts = Vec::new();
+    let found = index.first_fragments().each(77, |first| {
+        firsts.push(first);
+        Ok::<_, IndexError>(())
+    });
+    found.unwrap();
+    let first = firsts[0];
+    let side = u64::from(first.conversation.0) << 1 | u64::from(first.direction == Direction::Reverse);
+    assert_eq!((side, first.time.as_ns()), (first_sides[0], begin + first_times[0]));
+    assert_eq!(index.conversation(first.conversation).unwrap().b.to_string(), "10.0.0.2:5353");
+
+    assert_eq!((sides.len(), &ids[..]), (2, &[77, 78][..]));
+    let (mut cursor, mut laters, mut found) = (index.cursor(), index.later_fragments(), Vec::new());
+    for side in &sides {
+        let direction = if side % 2 == 0 { Direction::Forward } else { Direction::Reverse };
+        laters.of(&mut cursor, ConvNo(u32::try_from(side / 2).unwrap()), direction, &mut found).unwrap();
+    }
+    for (at, later) in found.iter().enumerate() {
+        let expected = (ids[at], begin + times[at], lengths[at]);
+        assert_eq!((later.identification.into(), later.time.as_ns(), later.wire_len.into()), expected);
+    }
+    assert_eq!(found.iter().map(|later| later.packet).collect::<Vec<_>>(), [PacketNo(9), PacketNo(10)]);
 }
 
 #[test]

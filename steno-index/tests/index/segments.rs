@@ -8,8 +8,8 @@ use steno_core::{
     testkit::{RecipePacket, block_of},
 };
 use steno_index::{
-    Anchor, BlockInfo, Cause, Class, ClockStep, ConvNo, Conversation, Direction, Drops, Facts, Gap, Index, IndexError,
-    Loss, index_packet_file,
+    Anchor, BlockInfo, Cause, Class, ClockStep, ConvNo, Conversation, Direction, Drops, Facts, FirstFragment, Gap,
+    Index, IndexError, LaterFragment, Loss, index_packet_file,
 };
 
 /// Bytes of a block in the tests: small, so that few packets make many blocks.
@@ -109,6 +109,8 @@ pub(crate) enum Answer {
     Place(Anchor),
     Conversation(Conversation),
     Packets(Vec<PacketNo>),
+    First(Vec<FirstFragment>),
+    Later(Vec<LaterFragment>),
     Found(Vec<ConvNo>),
 }
 
@@ -133,6 +135,28 @@ pub(crate) fn ask(index: &Index) -> Vec<(String, Result<Answer, IndexError>)> {
             assert_eq!(out.remove(0), PacketNo(9));
             assert!(read.is_ok() || out.is_empty(), "packets behind an error");
             put(format!("packets of {no:?} {direction:?}"), read.map(|()| Answer::Packets(out)));
+        }
+    }
+    if index.tells_fragments().is_ok_and(|tells| tells) {
+        for identification in [0, 1, 76, 77, 78, u32::MAX] {
+            let mut out = Vec::new();
+            let found = index.first_fragments().each(identification, |first| {
+                out.push(first);
+                Ok(())
+            });
+            put(format!("fragments {identification}"), found.map(|()| Answer::First(out)));
+        }
+        let (mut cursor, mut laters) = (index.cursor(), index.later_fragments());
+        for no in (0..index.conversations()).map(ConvNo) {
+            if !index.conversation(no).is_ok_and(|conversation| conversation.class.later_fragments) {
+                continue;
+            }
+            for direction in Direction::BOTH {
+                let mut out = Vec::new();
+                let read = laters.of(&mut cursor, no, direction, &mut out);
+                assert!(read.is_ok() || out.is_empty(), "fragments behind an error");
+                put(format!("fragments of {no:?} {direction:?}"), read.map(|()| Answer::Later(out)));
+            }
         }
     }
     for (question, found) in look_ups(index) {
