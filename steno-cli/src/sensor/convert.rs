@@ -34,6 +34,7 @@ pub(crate) fn receipt(message: v1::Receipt) -> Receipt {
         unreadable: counts.unreadable,
         not_reached: counts.not_reached,
         of_1_0_1: counts.of_1_0_1,
+        fragments_apart: counts.fragments_apart,
     };
     receipt.unreadable = message.unreadable.into_iter().map(unreadable).collect();
     receipt.unsealed = message.unsealed.into_iter().map(unsealed).collect();
@@ -155,6 +156,7 @@ mod tests {
             unreadable: 6,
             not_reached: 7,
             of_1_0_1: 8,
+            fragments_apart: 9,
         };
         let message = v1::Receipt {
             query: "tcp".into(),
@@ -180,7 +182,7 @@ mod tests {
             "query": "tcp", "asked_from": time(1), "asked_until": time(2),
             "held": {"oldest": time(3), "newest": time(4)},
             "segments": {"total": 1, "outside": 2, "considered": 3, "skipped": 4, "read": 5, "unreadable": 6, "not_reached": 7,
-                "of_1_0_1": 8},
+                "of_1_0_1": 8, "fragments_apart": 9},
             "unreadable": [{"file": "PKT0/1", "reason": "why", "may_hold_matches": true}],
             "unsealed": [{"file": "PKT0/.2", "opened": time(5), "bytes": 6, "may_hold_matches": false}],
             "packets": 8, "bytes": 9, "kernel_drops": 10,

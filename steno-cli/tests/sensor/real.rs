@@ -215,7 +215,7 @@ fn every_query_of_the_corpus_is_answered_as_from_files() {
         let cells: Vec<&str> = row.split('\t').collect();
         let query = if cells[0] == "(all)" { "after 1970-01-01T00:00:00Z" } else { cells[0] };
         let run = bench.same(&["read", query, "-w", "-"]);
-        let told = format!("complete: {} packet", cells[2]);
+        let told = format!("complete: {} packet", cells[3]);
         assert!(run.status == Some(0) && run.err.starts_with(&told), "{query}: {run:?}");
         let _flows = bench.same(&["flows", query, "--json"]);
         let _explained = bench.same(&["explain", query]);

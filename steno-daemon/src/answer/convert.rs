@@ -25,6 +25,7 @@ pub(super) fn receipt(receipt: Receipt) -> v1::Receipt {
             unreadable: receipt.segments.unreadable,
             not_reached: receipt.segments.not_reached,
             of_1_0_1: receipt.segments.of_1_0_1,
+            fragments_apart: receipt.segments.fragments_apart,
         }),
         unreadable: receipt.unreadable.into_iter().map(unreadable).collect(),
         unsealed: receipt.unsealed.into_iter().map(unsealed).collect(),
@@ -147,6 +148,7 @@ mod tests {
             unreadable: 6,
             not_reached: 7,
             of_1_0_1: 8,
+            fragments_apart: 9,
         };
         query.unreadable =
             vec![receipt::Unreadable { file: "PKT0/1".into(), reason: "why".into(), may_hold_matches: false }];
@@ -170,6 +172,7 @@ mod tests {
             unreadable: 6,
             not_reached: 7,
             of_1_0_1: 8,
+            fragments_apart: 9,
         };
         let expected = v1::Receipt {
             query: "tcp".into(),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Query,
-    plan::{Matcher, Selected, Selection},
+    plan::{Matcher, Of, Selected, Selection},
     receipt::{Receipt, Truncation},
     store::Catalogue,
 };
@@ -59,12 +59,12 @@ pub struct Packet<'a> {
 impl Answer {
     /// To `query`, from what is in `catalogue`. Finds the segments in range; reads packets when they are asked for.
     pub(crate) fn new(catalogue: &Catalogue, query: &Query, options: Options) -> Self {
-        let selection = Selection::of(catalogue, &query.expr, &|| options.interrupted());
-        let Selection { times, selected, mut receipt } = selection;
+        let selection = Selection::of(catalogue, &query.expr, Of::Packets, &|| options.interrupted());
+        let Selection { times, selected, datagrams, mut receipt } = selection;
         receipt.query = query.to_string();
         let output = Output::new(options.format, &selected);
         let ended = receipt.truncated_by.map(Some);
-        let matcher = Matcher::new(query.expr.clone());
+        let matcher = Matcher::new(query.expr.clone(), Of::Packets, datagrams);
         let merge = Merge::new(matcher, times, selected, options.memory_bytes, options.verify_blocks);
         Self { merge, meter: Meter::new(&options), options, output, receipt, ended }
     }

@@ -9,7 +9,7 @@ use std::{fs::File, os::unix::fs::FileExt};
 use steno_core::{
     PacketNo, TimestampNs,
     block::{Block, PACKET_HEADER_BYTES, RawPacket, packet_at},
-    packet::{Tag, decode},
+    packet::{Fragment, Tag, decode},
 };
 use steno_index::{BlockInfo, Index, Locator};
 
@@ -272,6 +272,10 @@ impl Judge<'_> {
         let decoded = decode(&packet.frame(), tags);
         let fields = Fields::of(&decoded, tags);
         if self.expr.matches(&fields, time) {
+            return Some(true);
+        }
+        // What the packet does not say itself the index has decided, and the time with it.
+        if decoded.fragment == Fragment::Later && self.expr.times_of_fragment(&fields).1.contains(time) {
             return Some(true);
         }
         // Only its time may speak against it, and only where the index has left that open.

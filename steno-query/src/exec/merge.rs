@@ -215,6 +215,7 @@ impl Merge {
                 receipt.unreadable.push(Unreadable { file: file.clone(), reason, may_hold_matches: true });
             }
         }
+        self.matcher.report(receipt);
     }
 
     /// Takes up what is on top of the heap; `false` when it is empty.

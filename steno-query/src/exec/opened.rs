@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Expr, TimeSet,
-    plan::{Matcher, Stop},
+    plan::{Fragments, Matched, Matcher, Stop},
     receipt::Truncation,
     store::{BlockHead, Fault, Segment, SegmentIndex},
 };
@@ -82,6 +82,7 @@ impl Opened {
                 (Wanted::Native { index, hits }, due)
             }
             SegmentIndex::Version2(version2) => {
+                matcher.note_untold();
                 let candidates = Candidates::look_up(version2, matcher.lookup())?;
                 let mut blocks = BTreeMap::new();
                 if candidates.count() != Some(0) {
@@ -194,21 +195,30 @@ fn hits(index: &Index, matcher: &Matcher, interrupted: &dyn Fn() -> Option<Trunc
     }
     let mut hits = Hits::new(index.packets());
     let mut numbers = Vec::new();
-    matcher.each(index, interrupted, |cursor, matched| {
-        for (direction, times) in Direction::BOTH.into_iter().zip(matched.times) {
+    matcher.each(index, Fragments::Joined, interrupted, |cursor, matched| {
+        let (number, times) = match matched {
+            Matched::Conversation { number, times } => (*number, *times),
+            Matched::Fragment { fragment, matches } => {
+                if *matches {
+                    hits.extend(&[fragment.later.packet], false);
+                }
+                return Ok(());
+            }
+        };
+        for (direction, times) in Direction::BOTH.into_iter().zip(times) {
             if times.is_empty() {
                 continue;
             }
             let mut check = false;
             if !times.is_all() {
-                let side = *cursor.conversation(matched.number)?.side(direction);
+                let side = *cursor.conversation(number)?.side(direction);
                 if side.packets == 0 || !times.overlaps(side.first, side.last) {
                     continue;
                 }
                 check = !times.covers(side.first, side.last);
             }
             numbers.clear();
-            cursor.packets(matched.number, direction, &mut numbers)?;
+            cursor.packets(number, direction, &mut numbers)?;
             hits.extend(&numbers, check);
         }
         Ok(())

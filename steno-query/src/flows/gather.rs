@@ -12,7 +12,7 @@ use super::{Flows, Traffic, packets::conversations};
 use crate::{
     Query, TimeSet,
     exec::Options,
-    plan::{Matcher, Selection, Stop},
+    plan::{Fragment, Fragments, Matched, Matcher, Of, Selection, Stop},
     receipt::{Receipt, Truncation, Unreadable},
     store::{Catalogue, Fault, Segment, SegmentIndex, Version2Segment},
 };
@@ -42,11 +42,11 @@ pub(super) struct Share {
 
 /// The conversations that match `query`.
 pub(crate) fn gather(catalogue: &Catalogue, query: &Query, options: &Options) -> Flows {
-    let selection = Selection::of(catalogue, &query.expr, &|| options.interrupted());
-    let Selection { selected, mut receipt, .. } = selection;
+    let selection = Selection::of(catalogue, &query.expr, Of::Flows, &|| options.interrupted());
+    let Selection { selected, datagrams, mut receipt, .. } = selection;
     receipt.query = query.to_string();
     let mut gathering = Gathering {
-        matcher: Matcher::new(query.expr.clone()),
+        matcher: Matcher::new(query.expr.clone(), Of::Flows, datagrams),
         most: usize::try_from(options.memory_bytes / FLOW_BYTES).unwrap_or(usize::MAX).max(1),
         class_numbers: HashMap::new(),
         classes: Vec::new(),
@@ -62,7 +62,8 @@ pub(crate) fn gather(catalogue: &Catalogue, query: &Query, options: &Options) ->
             break;
         }
     }
-    let Gathering { classes, flows, .. } = gathering;
+    let Gathering { matcher, classes, flows, .. } = gathering;
+    matcher.report(&mut receipt);
     // A segment may hold only that side of a conversation which does not match.
     let matching = |share: &Share| share.ways.iter().any(|way| way.matches);
     let mut shares: Vec<_> = flows.into_iter().filter(|(_, share)| matching(share)).collect();
@@ -100,7 +101,7 @@ impl Gathering {
             }
         };
         let added = match index {
-            SegmentIndex::Native(index) => self.add_index(&index, options),
+            SegmentIndex::Native(index) => self.add_index(&index, Fragments::Joined, options),
             SegmentIndex::Version2(version2) => self.add_packets(segment, version2, options, receipt),
         };
         match added {
@@ -125,10 +126,11 @@ impl Gathering {
         options: &Options,
         receipt: &mut Receipt,
     ) -> Result<u64, Stop> {
+        self.matcher.note_untold();
         let lookup = self.matcher.lookup().clone();
         let (mut added, mut damage) = (0, None);
         let outcome = conversations(segment, version2, &lookup, options, &mut damage, &mut |index| {
-            added += self.add_index(index, options)?;
+            added += self.add_index(index, Fragments::AsIndexed, options)?;
             Ok(())
         });
         if let Some((first, more)) = damage {
@@ -140,18 +142,27 @@ impl Gathering {
     }
 
     /// Adds the conversations of an index that match; says how many.
-    fn add_index(&mut self, index: &Index, options: &Options) -> Result<u64, Stop> {
+    fn add_index(&mut self, index: &Index, fragments: Fragments, options: &Options) -> Result<u64, Stop> {
         let mut added = 0;
         let Self { matcher, most, class_numbers, classes, flows, full } = self;
-        matcher.each(index, &|| options.interrupted(), |cursor, matched| {
-            let conversation = cursor.conversation(matched.number)?;
-            let Some((matches, partial)) = at_right_time(&conversation, matched.times) else { return Ok(()) };
+        matcher.each(index, fragments, &|| options.interrupted(), |cursor, matched| {
+            let (class, of_class): (_, &dyn Fn(u32) -> (Ends, Share)) = match matched {
+                Matched::Conversation { number, times } => {
+                    let conversation = cursor.conversation(*number)?;
+                    let Some((matches, partial)) = at_right_time(&conversation, times) else { return Ok(()) };
+                    let class = Arc::clone(&conversation.class);
+                    (class, &move |class| share(&conversation, class, matches, partial))
+                }
+                Matched::Fragment { fragment, matches } => {
+                    (Arc::clone(&fragment.class), &|class| share_of_fragment(fragment, class, *matches))
+                }
+            };
             added += 1;
-            let class = *class_numbers.entry(Arc::clone(&conversation.class)).or_insert_with(|| {
-                classes.push(Arc::clone(&conversation.class));
+            let class = *class_numbers.entry(class).or_insert_with_key(|class| {
+                classes.push(Arc::clone(class));
                 u32::try_from(classes.len() - 1).unwrap_or(u32::MAX)
             });
-            let (ends, share) = share(&conversation, class, matches, partial);
+            let (ends, share) = of_class(class);
             let room = flows.len() < *most;
             match flows.entry(ends) {
                 Entry::Occupied(mut flow) => flow.get_mut().join(&share),
@@ -213,6 +224,20 @@ fn share(conversation: &Conversation, class: u32, matches: [bool; 2], partial: b
     }
     let (first, last) = conversation.time_range();
     (Ends { low, high, class }, Share { first, last, opened_by_high, ways, partial })
+}
+
+/// A later fragment as a part of the flow of its datagram.
+fn share_of_fragment(fragment: &Fragment, class: u32, matches: bool) -> (Ends, Share) {
+    let Fragment { later, from, to, .. } = fragment;
+    let opened_by_high = to < from;
+    let (low, high) = if opened_by_high { (*to, *from) } else { (*from, *to) };
+    let sent = Traffic { packets: 1, bytes: u64::from(later.wire_len), matches };
+    let mut ways = [sent, Traffic { packets: 0, bytes: 0, matches: false }];
+    if opened_by_high {
+        ways.reverse();
+    }
+    let (first, last) = (later.time, later.time);
+    (Ends { low, high, class }, Share { first, last, opened_by_high, ways, partial: false })
 }
 
 fn unreadable(segment: &Segment, fault: &Fault) -> Unreadable {

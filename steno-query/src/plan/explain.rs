@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 use steno_index::{Direction, Index};
 
-use super::{Matcher, Selection, Stop};
+use super::{Fragments, Matched, Matcher, Of, Selection, Stop};
 use crate::{
     Query,
     exec::{Candidates, Options},
@@ -28,7 +28,8 @@ pub struct Explanation {
     pub lookup: String,
     /// Segments in range that hold matches, by thread and name.
     pub segments: Vec<SegmentPlan>,
-    /// Conversations that match, counted in each segment. Segments with an index of version 2 know none.
+    /// Conversations that match, counted in each segment; later fragments that are found by their first ones are of none of
+    /// these. Segments with an index of version 2 know none.
     pub conversations: u64,
     /// What would be delivered.
     pub estimate: Estimate,
@@ -73,9 +74,10 @@ impl Estimate {
 
 /// Explains `query` on what is in `catalogue`.
 pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -> Explanation {
-    let Selection { selected, mut receipt, .. } = Selection::of(catalogue, &query.expr, &|| options.interrupted());
+    let selection = Selection::of(catalogue, &query.expr, Of::Packets, &|| options.interrupted());
+    let Selection { selected, datagrams, mut receipt, .. } = selection;
     receipt.query = query.to_string();
-    let matcher = Matcher::new(query.expr.clone());
+    let matcher = Matcher::new(query.expr.clone(), Of::Packets, datagrams);
     let mut explanation = Explanation {
         query: query.to_string(),
         lookup: matcher.lookup().to_string(),
@@ -115,6 +117,7 @@ pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -
             }
         }
     }
+    matcher.report(&mut explanation.receipt);
     explanation.receipt.segments.unreadable = explanation.receipt.unreadable.len() as u64;
     explanation
 }
@@ -128,10 +131,24 @@ enum Failure {
 /// The conversations of an index that match, and their packets.
 fn look_up(index: &Index, matcher: &Matcher, options: &Options) -> Result<(u64, Estimate), Stop> {
     let (mut conversations, mut sum) = (0, Estimate::default());
-    matcher.each(index, &|| options.interrupted(), |cursor, matched| {
-        let conversation = cursor.conversation(matched.number)?;
+    matcher.each(index, Fragments::Joined, &|| options.interrupted(), |cursor, matched| {
+        let (number, times) = match matched {
+            Matched::Conversation { number, times } => (*number, *times),
+            Matched::Fragment { matches: false, .. } => return Ok(()),
+            Matched::Fragment { fragment, .. } => {
+                let bytes = u64::from(fragment.later.wire_len);
+                sum.add(&Estimate {
+                    packets_at_least: 1,
+                    packets_at_most: 1,
+                    bytes_at_least: bytes,
+                    bytes_at_most: bytes,
+                });
+                return Ok(());
+            }
+        };
+        let conversation = cursor.conversation(number)?;
         let mut found = false;
-        for (direction, times) in Direction::BOTH.into_iter().zip(matched.times) {
+        for (direction, times) in Direction::BOTH.into_iter().zip(times) {
             let side = conversation.side(direction);
             if side.packets == 0 || !times.overlaps(side.first, side.last) {
                 continue;
@@ -156,6 +173,7 @@ fn look_up_version2(segment: Arc<Version2Segment>, matcher: &Matcher) -> Result<
     const LEAST_BYTES: u64 = 64;
     let file_bytes = segment.packet_bytes();
     let all = segment.packets().map_or(file_bytes / LEAST_BYTES, u64::from);
+    matcher.note_untold();
     let packets_at_most = Candidates::look_up(segment, matcher.lookup())?.count().unwrap_or(all);
     let bytes_at_most = if packets_at_most > 0 { file_bytes } else { 0 };
     Ok((0, Estimate { packets_at_most, bytes_at_most, ..Estimate::default() }))

@@ -184,8 +184,13 @@ impl Lookup {
                 for range in ranges {
                     index.conversations_by_port(range.low..=range.high, &mut found)?;
                 }
+                // Those may be of a datagram with such a port.
+                index.conversations_by_class(|class| class.later_fragments, &mut found)?;
             }
-            Self::Class(primitive) => index.conversations_by_class(|class| holds(primitive, class), &mut found)?,
+            Self::Class(primitive) => index.conversations_by_class(
+                |class| holds(primitive, class) || class.later_fragments && is_of_first_fragment(primitive, class),
+                &mut found,
+            )?,
         }
         found.sort_unstable();
         found.dedup();
@@ -197,6 +202,12 @@ impl Lookup {
 fn holds(primitive: &Primitive, class: &Class) -> bool {
     let nowhere = Endpoint::default();
     fields(class, nowhere, nowhere).test(primitive).unwrap_or(true)
+}
+
+/// Whether a primitive looks at what only the first fragments of datagrams tell, where `class` is that of later ones.
+fn is_of_first_fragment(primitive: &Primitive, class: &Class) -> bool {
+    let nowhere = Endpoint::default();
+    fields(class, nowhere, nowhere).is_of_first_fragment(primitive)
 }
 
 /// The members of both, which are ascending.

@@ -5,8 +5,9 @@ use std::{fs, net::Ipv6Addr, ops::ControlFlow, path::Path, sync::Arc};
 use steno_core::TimestampNs;
 use steno_index::{AnyIndex, Attribute, Version2Index};
 
+use super::datagrams::{Around, Datagrams, REASSEMBLY_NS};
 use crate::{
-    Expr, TimeSet,
+    Expr, TimeSet, TimeSpan,
     receipt::{Held, Receipt, Truncation, Unreadable, Unsealed},
     store::{Catalogue, Fault, OpenFile, Orphan, Segment},
 };
@@ -18,8 +19,19 @@ pub(crate) struct Selection {
     pub(crate) times: TimeSet,
     /// The segments to be looked into, by thread and name.
     pub(crate) selected: Vec<Selected>,
+    /// Where first fragments are looked for.
+    pub(crate) datagrams: Datagrams,
     /// The receipt as far as it can be filled in by now.
     pub(crate) receipt: Receipt,
+}
+
+/// What an answer is made of, as far as it decides where to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Packets, which are asked for their datagram only where the query looks at what that tells.
+    Packets,
+    /// Flows, of which all fragments of a datagram are.
+    Flows,
 }
 
 /// A segment that may hold matches.
@@ -35,11 +47,19 @@ pub(crate) struct Selected {
 impl Selection {
     /// Of the segments of `catalogue`, those that `expr` may match. Where `interrupted` says to give up, the receipt is
     /// marked, and the segments that were not looked at are counted as not reached.
-    pub(crate) fn of(catalogue: &Catalogue, expr: &Expr, interrupted: &dyn Fn() -> Option<Truncation>) -> Self {
+    pub(crate) fn of(
+        catalogue: &Catalogue,
+        expr: &Expr,
+        answer: Of,
+        interrupted: &dyn Fn() -> Option<Truncation>,
+    ) -> Self {
         let times = expr.may_match_times();
         let span = times.hull();
         let receipt = Receipt { asked_from: span.from, asked_until: span.until, ..Receipt::default() };
-        let mut selection = Self { times, selected: Vec::new(), receipt };
+        let joins = !times.is_empty() && (answer == Of::Flows || expr.looks_at_transport());
+        let datagrams = Datagrams::default();
+        let mut selection = Self { times, selected: Vec::new(), datagrams, receipt };
+        let mut around = joins.then(|| Surroundings::of(&span));
         let counts = &mut selection.receipt.segments;
         counts.total = (catalogue.segments().len() + catalogue.orphans().len()) as u64;
         for (at, segment) in catalogue.segments().iter().enumerate() {
@@ -48,37 +68,40 @@ impl Selection {
                 selection.receipt.segments.not_reached += (catalogue.segments().len() - at) as u64;
                 break;
             }
-            selection.consider(catalogue, segment);
+            selection.consider(catalogue, segment, &mut around);
         }
         for orphan in catalogue.orphans() {
             selection.add_orphan(orphan);
         }
         for file in catalogue.open_files() {
             match catalogue.now(file.thread, file.id) {
-                Some(segment) => selection.consider_another(catalogue, &segment),
+                Some(segment) => selection.consider_another(catalogue, &segment, &mut around),
                 None => selection.add_open_file(file),
             }
         }
         for (thread, id) in catalogue.begun_since() {
             // One that is not known any more is a segment of the time after the question.
             if let Some(segment) = catalogue.now(thread, id) {
-                selection.consider_another(catalogue, &segment);
+                selection.consider_another(catalogue, &segment, &mut around);
             }
         }
         selection.selected.sort_by_key(|selected| (selected.segment.thread(), selected.segment.id()));
         selection.receipt.gaps.sort();
+        if let Some(around) = around {
+            selection.datagrams = around.into_datagrams();
+        }
         let counts = &mut selection.receipt.segments;
         counts.considered = counts.total - counts.outside;
         selection
     }
 
     /// A segment that was none when the store was listed.
-    fn consider_another(&mut self, catalogue: &Catalogue, segment: &Arc<Segment>) {
+    fn consider_another(&mut self, catalogue: &Catalogue, segment: &Arc<Segment>, around: &mut Option<Surroundings>) {
         self.receipt.segments.total += 1;
-        self.consider(catalogue, segment);
+        self.consider(catalogue, segment, around);
     }
 
-    fn consider(&mut self, catalogue: &Catalogue, segment: &Arc<Segment>) {
+    fn consider(&mut self, catalogue: &Catalogue, segment: &Arc<Segment>, around: &mut Option<Surroundings>) {
         match segment.summary(catalogue.room()) {
             Ok(summary) => {
                 let losses = summary.losses.as_deref();
@@ -92,6 +115,9 @@ impl Selection {
                 let held = self.receipt.held.get_or_insert(Held { oldest, newest });
                 held.oldest = held.oldest.min(oldest);
                 held.newest = held.newest.max(newest);
+                if let Some(around) = around {
+                    around.add(segment, first, last);
+                }
                 if self.times.overlaps(first, last) {
                     self.receipt.segments.of_1_0_1 += u64::from(summary.of_1_0_1);
                     let kernel_drops = losses.map_or(0, |losses| losses.kernel_drops(&self.times));
@@ -140,6 +166,33 @@ impl Selection {
 
     fn add_unreadable(&mut self, file: String, fault: &Fault, may_hold_matches: bool) {
         self.receipt.unreadable.push(Unreadable { file, reason: fault.to_string(), may_hold_matches });
+    }
+}
+
+/// The segments that are near enough to the time asked for a datagram to begin in one and to end within that time.
+#[derive(Debug)]
+struct Surroundings {
+    from: TimestampNs,
+    until: TimestampNs,
+    segments: Vec<Around>,
+}
+
+impl Surroundings {
+    fn of(span: &TimeSpan) -> Self {
+        let from = span.from.map_or(TimestampNs::MIN, |from| from.saturating_sub_ns(REASSEMBLY_NS));
+        let until = span.until.map_or(TimestampNs::MAX, |until| until.saturating_add_ns(REASSEMBLY_NS));
+        Self { from, until, segments: Vec::new() }
+    }
+
+    fn add(&mut self, segment: &Arc<Segment>, first: TimestampNs, last: TimestampNs) {
+        if first <= self.until && last >= self.from {
+            self.segments.push(Around { segment: Arc::clone(segment), first, last });
+        }
+    }
+
+    fn into_datagrams(mut self) -> Datagrams {
+        self.segments.sort_by_key(|around| (around.segment.thread(), around.segment.id()));
+        Datagrams::new(self.segments)
     }
 }
 

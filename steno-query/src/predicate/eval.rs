@@ -28,6 +28,24 @@ impl Expr {
         })
     }
 
+    /// The times at which a fragment after the first belongs to the answer whatever its first fragment is, and those at which it
+    /// may, if that is a certain one. `fields` are its own.
+    pub(crate) fn times_of_fragment(&self, fields: &Fields<'_>) -> (TimeSet, TimeSet) {
+        let of = |unknown: bool| {
+            self.sweep(false, &|primitive, negated| match primitive {
+                Primitive::Time(span) => signed(TimeSet::of(*span), negated),
+                other if fields.is_of_first_fragment(other) => TimeSet::constant(unknown),
+                other => TimeSet::constant(fields.test(other).unwrap_or(false) ^ negated),
+            })
+        };
+        (of(false), of(true))
+    }
+
+    /// Whether it looks at what a fragment after the first does not have of its own.
+    pub(crate) fn looks_at_transport(&self) -> bool {
+        self.primitives().any(|primitive| matches!(primitive, Primitive::Port { .. } | Primitive::Protocol(_)))
+    }
+
     /// The times at which some packet may belong to the answer, whatever its fields: never less than that, and no more
     /// than can be told without knowing them. A segment without a packet in it need not be opened.
     pub fn may_match_times(&self) -> TimeSet {

@@ -45,6 +45,19 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Whether a primitive looks at what only the first fragment of a datagram tells, where these are the fields of a later one:
+    /// the ports that its protocol has, and over IPv6 the protocol.
+    pub(crate) fn is_of_first_fragment(&self, primitive: &Primitive) -> bool {
+        let over_ipv6 = matches!(self.network, Network::V6 { .. });
+        match primitive {
+            Primitive::Port { transport, .. } => {
+                over_ipv6 || self.protocol.is_some_and(|protocol| Transport::accepts(*transport, protocol))
+            }
+            Primitive::Protocol(_) => over_ipv6,
+            _ => false,
+        }
+    }
+
     /// The network protocol by its decoded header, or, where that is cut, by the type field before it.
     fn network_kind(&self) -> Option<NetworkKind> {
         match self.network {

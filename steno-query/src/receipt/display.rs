@@ -45,6 +45,9 @@ impl Receipt {
         if s.of_1_0_1 > 0 {
             write!(f, ", {} of stenographer 1.0.1", s.of_1_0_1)?;
         }
+        if s.fragments_apart > 0 {
+            write!(f, ", {} whose later fragments have no ports of their datagram", s.fragments_apart)?;
+        }
         match self.held {
             Some(held) => write!(f, "; held: {} to {}", rfc3339(held.oldest), rfc3339(held.newest))?,
             None => f.write_str("; no packets are held")?,

@@ -82,6 +82,10 @@ pub struct SegmentCounts {
     /// Of those considered: indexed by stenographer 1.0.1. Such a segment does not say what was never captured (packets
     /// dropped, gaps), and the payload of IPv4 fragments after the first counts as ports in it.
     pub of_1_0_1: u64,
+    /// Of those looked into: the index does not tell which fragments belong together (one of version 2, or one of version 3.0 in
+    /// which it matters), and the query looks at ports or protocols. In such a segment a fragment after the first has no ports
+    /// but those that 1.0.1 would read.
+    pub fragments_apart: u64,
 }
 
 /// A file that could not be used.

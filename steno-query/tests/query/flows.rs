@@ -7,17 +7,13 @@ use crate::{
     support::{Shape, Stored, TestStore, query},
 };
 use proptest::{collection::vec, prelude::*};
-use steno_core::{
-    TimestampNs,
-    packet::{Network, decode},
-    testkit::recipe,
-};
+use steno_core::{TimestampNs, packet::Network, testkit::recipe};
 use steno_query::{Expr, Fields, Options, Query, Truncation, rfc3339};
 
 /// What tells a conversation from others, both ways alike.
-fn conversation(stored: &Stored) -> String {
+fn conversation(store: &TestStore, stored: &Stored) -> String {
     let mut tags = Vec::new();
-    let d = decode(&stored.packet.frame(), &mut tags);
+    let d = store.decoded(stored, &mut tags);
     let (ends, network) = match d.network {
         Network::None { ether_type } => (["-".to_owned(), "-".to_owned()], format!("{ether_type:?}")),
         Network::V4 { src, dst } => ([src.to_string(), dst.to_string()], "4".to_owned()),
@@ -29,9 +25,9 @@ fn conversation(stored: &Stored) -> String {
     format!("{tags:?} {network} {:?} {ends:?} {later}", d.protocol)
 }
 
-fn matches(expr: &Expr, stored: &Stored) -> bool {
+fn matches(expr: &Expr, store: &TestStore, stored: &Stored) -> bool {
     let mut tags = Vec::new();
-    let decoded = decode(&stored.packet.frame(), &mut tags);
+    let decoded = store.decoded(stored, &mut tags);
     expr.matches(&Fields::of(&decoded, &tags), stored.packet.time)
 }
 
@@ -51,12 +47,12 @@ proptest! {
         let mut model: BTreeMap<String, (u64, u64, TimestampNs, TimestampNs, bool)> = BTreeMap::new();
         for stored in store.packets() {
             let got = stored.got();
-            let flow = model.entry(conversation(stored)).or_insert((0, 0, got.time, got.time, false));
+            let flow = model.entry(conversation(&store, stored)).or_insert((0, 0, got.time, got.time, false));
             flow.0 += 1;
             flow.1 += u64::from(got.wire_len);
             flow.2 = flow.2.min(got.time);
             flow.3 = flow.3.max(got.time);
-            flow.4 |= matches(&query.expr, stored);
+            flow.4 |= matches(&query.expr, &store, stored);
         }
         let flows = store.open().flows(&query, &Options::default());
         prop_assert!(flows.receipt().is_complete());

@@ -5,6 +5,7 @@
 
 mod damage;
 mod flows;
+mod fragments;
 mod generate;
 mod losses;
 mod model;

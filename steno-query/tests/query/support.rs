@@ -8,7 +8,7 @@ use std::{
 use steno_core::{
     SegmentId, TimestampNs,
     block::{Block, BlockWriter, PacketHeader, Push, TP_STATUS_VLAN_TPID_VALID, TP_STATUS_VLAN_VALID},
-    packet::{decode, decode_as_indexed},
+    packet::{Decoded, Fragment, Network, Tag, decode, decode_as_indexed},
     pcap::{CaptureMeta, CaptureWriter, Format, InterfaceMeta, Record},
     testkit::RecipePacket,
 };
@@ -32,7 +32,7 @@ pub(crate) struct Stored {
     pub(crate) segment: u64,
     /// As answers number it: in order, or by its position.
     pub(crate) number: u32,
-    of_1_0_1: bool,
+    index: IndexKind,
 }
 
 /// How a segment is written.
@@ -125,14 +125,9 @@ impl TestStore {
             IndexKind::Native => (0..).take(packets.len()).collect(),
             IndexKind::Leveldb | IndexKind::Old => positions.collect(),
         };
-        let of_1_0_1 = shape.index == IndexKind::Old;
-        let stored = |(number, packet): (u32, &RecipePacket)| Stored {
-            packet: packet.clone(),
-            thread,
-            segment,
-            number,
-            of_1_0_1,
-        };
+        let index = shape.index;
+        let stored =
+            |(number, packet): (u32, &RecipePacket)| Stored { packet: packet.clone(), thread, segment, number, index };
         self.packets.extend(numbers.into_iter().zip(packets).map(stored));
     }
 
@@ -145,13 +140,37 @@ impl TestStore {
     pub(crate) fn scan(&self, expr: &Expr) -> Vec<Got> {
         let mut tags = Vec::new();
         let wanted = self.packets.iter().filter(|stored| {
-            let decode = if stored.of_1_0_1 { decode_as_indexed } else { decode };
-            let decoded = decode(&stored.packet.frame(), &mut tags);
+            let decoded = self.decoded(stored, &mut tags);
             expr.matches(&Fields::of(&decoded, &tags), stored.packet.time)
         });
         let mut got: Vec<Got> = wanted.map(Stored::got).collect();
         got.sort_by_key(|p| (p.time, p.place));
         got
+    }
+
+    /// The fields of a packet. A later fragment has the protocol and the ports of its first one, which is the nearest of the same
+    /// datagram within a minute; it is then a first one itself here.
+    pub(crate) fn decoded(&self, stored: &Stored, tags: &mut Vec<Tag>) -> Decoded {
+        let own = if stored.index == IndexKind::Old { decode_as_indexed } else { decode };
+        let mut decoded = own(&stored.packet.frame(), tags);
+        if stored.index != IndexKind::Native || decoded.fragment != Fragment::Later {
+            return decoded;
+        }
+        let datagram = |d: &Decoded| {
+            let protocol = d.protocol.filter(|_| matches!(d.network, Network::V4 { .. }));
+            (d.network, protocol, d.identification)
+        };
+        let firsts = self.packets.iter().filter(|other| other.index == IndexKind::Native).filter_map(|other| {
+            let first = decode(&other.packet.frame(), &mut Vec::new());
+            let apart = other.packet.time.as_ns().abs_diff(stored.packet.time.as_ns());
+            let same = first.fragment == Fragment::First && datagram(&first) == datagram(&decoded);
+            let rank = (apart, other.packet.time, other.thread, other.segment, other.number);
+            (same && apart <= 60_000_000_000).then_some((rank, first))
+        });
+        if let Some((_, first)) = firsts.min_by_key(|(rank, _)| *rank) {
+            decoded = Decoded { fragment: Fragment::First, ..first };
+        }
+        decoded
     }
 
     pub(crate) fn packets(&self) -> &[Stored] {

@@ -53,7 +53,7 @@ fn shorten(fields: &mut Map<String, Value>) -> bool {
 fn fields(receipt: &Receipt) -> Map<String, Value> {
     let time = |ns: u64| rfc3339(TimestampNs(ns));
     let held = receipt.held_oldest_ns.zip(receipt.held_newest_ns);
-    let SegmentCounts { total, outside, considered, skipped, read, unreadable, not_reached, of_1_0_1 } =
+    let SegmentCounts { total, outside, considered, skipped, read, unreadable, not_reached, of_1_0_1, fragments_apart } =
         receipt.segments.unwrap_or_default();
     let unreadable_files = receipt.unreadable.iter().map(|file| {
         json!({
@@ -80,6 +80,7 @@ fn fields(receipt: &Receipt) -> Map<String, Value> {
         "segments": {
             "total": total, "outside": outside, "considered": considered, "skipped": skipped, "read": read,
             "unreadable": unreadable, "not_reached": not_reached, "of_1_0_1": of_1_0_1,
+            "fragments_apart": fragments_apart,
         },
         "unreadable": unreadable_files.collect::<Vec<_>>(),
         "unsealed": unsealed_files.collect::<Vec<_>>(),
