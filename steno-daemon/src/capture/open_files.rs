@@ -12,10 +12,7 @@ use std::{
 };
 
 use steno_core::{SegmentId, chain};
-use steno_index::{
-    Index,
-    log::{index_of_shared, published_bytes},
-};
+use steno_index::log::{OpenPart, SharedLogReader};
 use steno_query::store::OpenLogs;
 use tracing::warn;
 
@@ -30,18 +27,13 @@ pub struct OpenFiles(Mutex<BTreeMap<(u32, SegmentId), Arc<OpenLog>>>);
 
 /// The log of an open file.
 #[derive(Debug)]
-struct OpenLog {
-    memory: File,
-    block_bytes: u32,
-    /// When it came, or was asked for last, and what was read of it then.
-    read: Mutex<Read>,
-}
+struct OpenLog(Mutex<Read>);
 
 #[derive(Debug)]
 struct Read {
+    /// When it came, or was asked for last.
     asked: Instant,
-    bytes: u64,
-    index: Option<Arc<Index>>,
+    reader: SharedLogReader,
     /// It does not hold, which has been said.
     is_bad: bool,
 }
@@ -49,8 +41,8 @@ struct Read {
 impl OpenFiles {
     /// Takes the log of a file; the same memory may come again under another name.
     pub(super) fn add(&self, thread: u32, id: SegmentId, memory: OwnedFd, block_bytes: u32) {
-        let read = Mutex::new(Read { asked: Instant::now(), bytes: 0, index: None, is_bad: false });
-        let log = Arc::new(OpenLog { memory: File::from(memory), block_bytes, read });
+        let reader = SharedLogReader::new(File::from(memory), block_bytes);
+        let log = Arc::new(OpenLog(Mutex::new(Read { asked: Instant::now(), reader, is_bad: false })));
         let mut all = self.all();
         all.retain(|_, log| log.read().asked.elapsed() < FORGOTTEN_AFTER);
         let of_thread: Vec<_> = all.keys().filter(|(of, _)| *of == thread).copied().collect();
@@ -71,9 +63,9 @@ impl OpenFiles {
 }
 
 impl OpenLogs for OpenFiles {
-    fn index(&self, thread: u32, id: SegmentId) -> Option<Arc<Index>> {
+    fn parts(&self, thread: u32, id: SegmentId) -> Option<Vec<OpenPart>> {
         let log = Arc::clone(self.all().get(&(thread, id))?);
-        log.index(id)
+        log.parts(id)
     }
 
     fn files(&self) -> Vec<(u32, SegmentId)> {
@@ -83,32 +75,20 @@ impl OpenLogs for OpenFiles {
 
 impl OpenLog {
     fn read(&self) -> MutexGuard<'_, Read> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The index of what it says now. Questions that come together wait for one to be made.
-    fn index(&self, id: SegmentId) -> Option<Arc<Index>> {
+    /// What it says now. Questions that come together wait for one to read what is new.
+    fn parts(&self, id: SegmentId) -> Option<Vec<OpenPart>> {
         let mut read = self.read();
         read.asked = Instant::now();
-        let made = published_bytes(&self.memory).and_then(|bytes| {
-            if let Some(index) = read.index.as_ref().filter(|_| read.bytes == bytes) {
-                return Ok((bytes, Arc::clone(index)));
-            }
-            // What comes between the two is in the index, and the next question makes another.
-            index_of_shared(&self.memory, self.block_bytes).map(|index| (bytes, Arc::new(index)))
-        });
-        match made {
-            Ok((bytes, index)) => {
-                (read.bytes, read.index) = (bytes, Some(Arc::clone(&index)));
-                Some(index)
-            }
-            Err(e) => {
-                if !std::mem::replace(&mut read.is_bad, true) {
-                    warn!(%id, "the file that is being written is searched once it is sealed: {}", chain(&e));
-                }
-                read.index = None;
-                None
-            }
+        if read.is_bad {
+            return None;
         }
+        let parts = read.reader.parts().map_err(|e| {
+            read.is_bad = true;
+            warn!(%id, "the file that is being written is searched once it is sealed: {}", chain(&e));
+        });
+        parts.ok()
     }
 }

@@ -120,6 +120,32 @@ pub fn decode(bytes: &[u8]) -> Entries<'_> {
     Entries::new([].iter(), slots, !rest.is_empty())
 }
 
+/// Decodes bytes of a log that go on where others ended, at the end of a block.
+pub(super) fn decode_from<'a>(bytes: &'a [u8], start: &Resume) -> Entries<'a> {
+    let Resume { slot, base_ns, stack } = start.clone();
+    Entries { slot, base_ns, stack, ..decode(bytes) }
+}
+
+/// What has to be known of a log to read it from the end of a block on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Resume {
+    slot: u64,
+    base_ns: Option<u64>,
+    stack: Vec<Tag>,
+}
+
+impl Resume {
+    /// How many slots come before.
+    pub(super) fn slot(&self) -> u64 {
+        self.slot
+    }
+
+    /// How many bytes come before.
+    pub(super) fn bytes(&self) -> u64 {
+        self.slot.saturating_mul(SLOT_BYTES as u64)
+    }
+}
+
 /// The entries of a log in arrival order. Ends after the first error.
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
@@ -166,6 +192,11 @@ impl<'a> Entries<'a> {
     /// Packets since the last block record that was read.
     pub fn open_packets(&self) -> u32 {
         self.block_packets
+    }
+
+    /// What has to be known to read on, behind a block.
+    pub(super) fn resume(&self) -> Resume {
+        Resume { slot: self.slot, base_ns: self.base_ns, stack: self.stack.clone() }
     }
 
     #[inline]

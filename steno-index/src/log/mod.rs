@@ -10,7 +10,7 @@ mod slot;
 mod writer;
 
 pub use entries::{BlockEntry, Entries, Entry, LogError, PacketNote, TagStack, decode};
-pub use shared::{SharedLog, SharedLogError, index_of_shared, published_bytes};
+pub use shared::{OpenPart, SharedLog, SharedLogError, SharedLogReader};
 pub use slot::SLOT_BYTES;
 pub(crate) use slot::{decode_tag, encode_tag};
 pub use writer::{BlockNote, Log};

@@ -11,12 +11,16 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::fs::FileExt,
     },
+    sync::Arc,
 };
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
-use super::{Log, LogError, SLOT_BYTES, decode};
-use crate::{Facts, Index, IndexError, seal};
+use super::{
+    BlockEntry, BlockNote, Entry, Log, LogError, SLOT_BYTES,
+    entries::{Resume, decode_from},
+};
+use crate::{Facts, Index, IndexError, Sealer};
 
 /// What the memory begins with.
 const MAGIC: [u8; 8] = *b"STENOLOG";
@@ -29,8 +33,14 @@ const HEAD_BYTES: usize = 32;
 const RECORDS_AT: u64 = HEAD_BYTES as u64;
 /// The count of a log that does not have the records of all blocks on the disk.
 const GIVEN_UP: u64 = u64::MAX;
-/// Records that are read at the most: those of two million packets. An index of them is made in three times as much memory.
-const MOST_BYTES: u64 = 64 << 20;
+/// Records that are indexed at once: half a million packets.
+const TOGETHER_BYTES: u64 = 16 << 20;
+/// More records than the packets of any block have.
+const BLOCK_RECORDS_MOST: u64 = 256 << 20;
+/// Packets up to which parts are made into one.
+const PART_PACKETS: u32 = 1 << 20;
+/// What the indexes of a file may take in memory: those of a hundred million packets, as a rule.
+const MOST_BYTES: u64 = 512 << 20;
 
 /// Why the log of an open file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -46,9 +56,9 @@ pub enum SharedLogError {
     #[error("the log of the open file is not kept any more")]
     GivenUp,
     /// More than is taken.
-    #[error("the log of the open file has {got} bytes; {MOST_BYTES} are the most that is searched")]
+    #[error("the index of the open file takes {got} bytes of memory; {MOST_BYTES} are the most that is kept")]
     TooLarge {
-        /// Bytes of its records.
+        /// Bytes of its index.
         got: u64,
     },
     /// Its records do not hold.
@@ -114,11 +124,8 @@ impl SharedLog {
     }
 }
 
-/// How many bytes of records a shared log has: as long as that does not change, nor does what it says.
-///
-/// # Errors
-/// Memory that is no such log, or is given up.
-pub fn published_bytes(memory: &File) -> Result<u64, SharedLogError> {
+/// How many bytes of records a shared log has.
+fn published_bytes(memory: &File) -> Result<u64, SharedLogError> {
     let mut head = [0; HEAD_BYTES];
     memory.read_exact_at(&mut head, 0).map_err(SharedLogError::Read)?;
     let (magic, rest) = head.split_at(MAGIC.len());
@@ -132,41 +139,158 @@ pub fn published_bytes(memory: &File) -> Result<u64, SharedLogError> {
     }
 }
 
-/// The index of what a shared log says, for a packet file whose blocks are `block_bytes` apart.
-///
-/// # Errors
-/// Memory that is no such log, is given up or larger than is taken, and records that do not hold.
-pub fn index_of_shared(memory: &File, block_bytes: u32) -> Result<Index, SharedLogError> {
-    let bytes = published_bytes(memory)?;
-    if bytes > MOST_BYTES {
-        return Err(SharedLogError::TooLarge { got: bytes });
+/// The reading end: what a shared log says, as indexes of parts of the packet file. Each record is read, checked and indexed when
+/// it is new; small parts are made into larger ones, so that there are few.
+#[derive(Debug)]
+pub struct SharedLogReader {
+    memory: File,
+    /// How far apart the blocks of the packet file are.
+    block_bytes: u32,
+    parts: Vec<Part>,
+    sealer: Sealer,
+    /// Records that are indexed at once.
+    together_bytes: u64,
+}
+
+/// Some blocks of a packet file that is being written, and their index.
+#[derive(Clone, Debug)]
+pub struct OpenPart {
+    /// Their index. It numbers packets from 0.
+    pub index: Arc<Index>,
+    /// Packets of the file before them.
+    pub first_packet: u32,
+}
+
+#[derive(Debug)]
+struct Part {
+    index: Arc<Index>,
+    /// What has to be known to read its records.
+    start: Resume,
+    /// And those behind it.
+    end: Resume,
+}
+
+impl SharedLogReader {
+    /// Reads `memory`, which somebody else writes, for a packet file whose blocks are `block_bytes` apart.
+    pub fn new(memory: File, block_bytes: u32) -> Self {
+        Self { memory, block_bytes, parts: Vec::new(), sealer: Sealer::new(), together_bytes: TOGETHER_BYTES }
     }
-    let mut records = vec![0; usize::try_from(bytes).unwrap_or(0)];
-    memory.read_exact_at(&mut records, RECORDS_AT).map_err(SharedLogError::Read)?;
-    let log = Log::of_records(&records).map_err(|e| SharedLogError::Records(e.into()))?;
-    drop(records);
-    let (facts, mut index) = (Facts { block_bytes, ..Facts::default() }, Vec::new());
-    let sealed = seal(&log, &facts, &mut index).map_err(SharedLogError::Records)?;
-    debug_assert_eq!(sealed.packets, log.packets());
-    drop(log);
-    Index::from_bytes(index).map_err(SharedLogError::Records)
+
+    /// The parts of the file, in order: all blocks that are on the disk by now.
+    ///
+    /// # Errors
+    /// Memory that is no such log, or is given up; records that do not hold; more than is taken.
+    pub fn parts(&mut self) -> Result<Vec<OpenPart>, SharedLogError> {
+        let published = published_bytes(&self.memory)?;
+        loop {
+            let start = self.parts.last().map_or_else(Resume::default, |part| part.end.clone());
+            if start.bytes() >= published {
+                break;
+            }
+            let part = self.part(start, published, self.together_bytes)?;
+            self.parts.push(part);
+            self.settle()?;
+        }
+        let mut first_packet = 0u32;
+        let parts = self.parts.iter().map(|part| {
+            let first = first_packet;
+            first_packet = first_packet.saturating_add(part.index.packets());
+            OpenPart { index: Arc::clone(&part.index), first_packet: first }
+        });
+        Ok(parts.collect())
+    }
+
+    /// Makes one of the last two parts as long as they are of about the same size, and together not too large.
+    fn settle(&mut self) -> Result<(), SharedLogError> {
+        while let [.., before, last] = &self.parts[..] {
+            let (some, more) = (before.index.packets(), last.index.packets());
+            if some / 2 > more || some.saturating_add(more) > PART_PACKETS {
+                break;
+            }
+            let (start, end) = (before.start.clone(), last.end.bytes());
+            let part = self.part(start, end, u64::MAX)?;
+            self.parts.truncate(self.parts.len() - 2);
+            self.parts.push(part);
+        }
+        let index_bytes: u64 = self.parts.iter().map(|part| part.index.file_bytes()).sum();
+        if index_bytes > MOST_BYTES { Err(SharedLogError::TooLarge { got: index_bytes }) } else { Ok(()) }
+    }
+
+    /// The part of the records from `start` to `until_bytes`, or to a block's end before where that is too much at once.
+    fn part(&mut self, start: Resume, until_bytes: u64, together_bytes: u64) -> Result<Part, SharedLogError> {
+        let left = until_bytes.saturating_sub(start.bytes());
+        let mut take = left.min(together_bytes);
+        loop {
+            let mut records = vec![0; usize::try_from(take).unwrap_or(usize::MAX)];
+            self.memory.read_exact_at(&mut records, RECORDS_AT + start.bytes()).map_err(SharedLogError::Read)?;
+            let read =
+                Log::of_records(&records, &start, take == left).map_err(|e| SharedLogError::Records(e.into()))?;
+            drop(records);
+            let Some((log, end)) = read else {
+                // Not one block ends in so many.
+                if take >= BLOCK_RECORDS_MOST {
+                    let what = "no end of a block for very long";
+                    return Err(SharedLogError::Records(LogError::Bad { slot: start.slot(), what }.into()));
+                }
+                take = left.min(take.saturating_mul(2)).min(BLOCK_RECORDS_MOST);
+                continue;
+            };
+            let (facts, mut index) = (Facts { block_bytes: self.block_bytes, ..Facts::default() }, Vec::new());
+            let sealed = self.sealer.seal(&log, &facts, &mut index).map_err(SharedLogError::Records)?;
+            debug_assert_eq!(sealed.packets, log.packets());
+            let index = Arc::new(Index::from_bytes(index).map_err(SharedLogError::Records)?);
+            return Ok(Part { index, start, end });
+        }
+    }
 }
 
 impl Log {
-    /// The log that these records are, each of which is checked. They end with a block.
+    /// The log of the whole blocks that these records are, each of which is checked, and what has to be known to read on; `None`
+    /// where no block ends in them. Unless there are more behind them, they must end with a block.
     ///
     /// # Errors
     /// Records that do not hold.
-    pub fn of_records(records: &[u8]) -> Result<Self, LogError> {
-        let mut entries = decode(records);
-        let mut packets = 0;
-        for entry in entries.by_ref() {
-            packets += u32::from(matches!(entry?, super::Entry::Packet(_)));
+    fn of_records(records: &[u8], start: &Resume, are_last: bool) -> Result<Option<(Self, Resume)>, LogError> {
+        let (mut log, mut blocks) = (Self::new(), 0u64);
+        let mut entries = decode_from(records, start);
+        let mut end = None;
+        // What comes behind the last block is not of this log.
+        for _ in 0..whole_blocks(records, start, are_last)? {
+            for entry in entries.by_ref() {
+                match entry? {
+                    Entry::Packet(note) => {
+                        log.note(note.position, note.time, note.wire_len, &note.decoded, note.tags.as_slice());
+                    }
+                    Entry::Block(block) => {
+                        let BlockEntry { offset_bytes, used_bytes, crc32c, seq_num, .. } = block;
+                        log.end_block(BlockNote { offset_bytes, used_bytes, crc32c, seq_num });
+                        blocks += 1;
+                        break;
+                    }
+                }
+            }
+            end = Some(entries.resume());
         }
-        if entries.open_packets() > 0 {
-            return Err(LogError::Cut { slot: (records.len() / SLOT_BYTES) as u64 });
+        debug_assert!(end.is_some() == (blocks > 0));
+        Ok(end.map(|end| (log, end)))
+    }
+}
+
+/// How many blocks end in `records`.
+fn whole_blocks(records: &[u8], start: &Resume, are_last: bool) -> Result<u64, LogError> {
+    let (mut entries, mut blocks) = (decode_from(records, start), 0);
+    for entry in entries.by_ref() {
+        match entry {
+            Ok(Entry::Packet(_)) => {}
+            Ok(Entry::Block(_)) => blocks += 1,
+            // A record that the end of these cuts is read with the next ones.
+            Err(LogError::Cut { .. }) if !are_last => return Ok(blocks),
+            Err(e) => return Err(e),
         }
-        Ok(Self::of_slots(records.as_chunks::<SLOT_BYTES>().0, packets))
+    }
+    match are_last && entries.open_packets() > 0 {
+        true => Err(LogError::Cut { slot: start.slot().saturating_add((records.len() / SLOT_BYTES) as u64) }),
+        false => Ok(blocks),
     }
 }
 
@@ -179,7 +303,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::BlockNote;
+    use crate::seal;
 
     /// Notes blocks of so many packets each; gives where each ends.
     fn note(log: &mut Log, blocks: &[u32]) -> Vec<u64> {
@@ -209,8 +333,22 @@ mod tests {
         ends
     }
 
-    fn reader(shared: &SharedLog) -> File {
+    fn memory_of(shared: &SharedLog) -> File {
         File::from(shared.as_fd().try_clone_to_owned().unwrap())
+    }
+
+    fn reader(shared: &SharedLog) -> SharedLogReader {
+        SharedLogReader::new(memory_of(shared), 1 << 23)
+    }
+
+    fn packets(parts: &[OpenPart]) -> u32 {
+        let mut before = 0;
+        for part in parts {
+            assert_eq!(part.first_packet, before);
+            part.index.verify().unwrap();
+            before += part.index.packets();
+        }
+        before
     }
 
     #[test]
@@ -219,20 +357,50 @@ mod tests {
         // More than one chunk of memory.
         let ends = note(&mut log, &[5, 1, 40_000, 0, 3]);
         let mut shared = SharedLog::create().unwrap();
-        let memory = reader(&shared);
-        assert_eq!(index_of_shared(&memory, 1 << 23).unwrap().packets(), 0);
-        for (end, packets) in [(ends[0], 5), (ends[0], 5), (ends[1], 6), (ends[4], 40_009)] {
+        let mut reader = reader(&shared);
+        assert!(reader.parts().unwrap().is_empty());
+        for (end, expected) in [(ends[0], 5), (ends[0], 5), (ends[1], 6), (ends[4], 40_009)] {
             shared.publish(&log, end).unwrap();
-            assert_eq!(published_bytes(&memory).unwrap(), end);
-            assert_eq!(index_of_shared(&memory, 1 << 23).unwrap().packets(), packets);
+            assert_eq!(packets(&reader.parts().unwrap()), expected);
         }
+        let mut fresh = SharedLogReader::new(memory_of(&shared), 1 << 23);
         let mut sealed = Vec::new();
-        let _summary = seal(&log, &Facts::default(), &mut sealed).unwrap();
-        let mut again = Vec::new();
-        let mut records = vec![0; usize::try_from(log.bytes()).unwrap()];
-        memory.read_exact_at(&mut records, RECORDS_AT).unwrap();
-        let _summary = seal(&Log::of_records(&records).unwrap(), &Facts::default(), &mut again).unwrap();
-        assert!(sealed == again);
+        let _summary = seal(&log, &Facts { block_bytes: 1 << 23, ..Facts::default() }, &mut sealed).unwrap();
+        let sealed = Index::from_bytes(sealed).unwrap();
+        let parts = fresh.parts().unwrap();
+        let lines = |index: &Index| index.iter().map(|c| c.unwrap().1.to_string()).collect::<Vec<_>>();
+        assert_eq!((parts.len(), lines(&parts[0].index)), (1, lines(&sealed)));
+    }
+
+    #[test]
+    fn parts_go_on_where_those_before_ended_and_stay_few() {
+        let mut log = Log::new();
+        let blocks: Vec<u32> = (0..400).map(|i| 1 + i * 7 % 40).collect();
+        let ends = note(&mut log, &blocks);
+        let mut shared = SharedLog::create().unwrap();
+        let mut reader = reader(&shared);
+        // Fewer than the records of some blocks.
+        reader.together_bytes = 512;
+        let mut expected = 0;
+        for (i, (end, more)) in ends.iter().zip(&blocks).enumerate() {
+            expected += more;
+            shared.publish(&log, *end).unwrap();
+            if i % 3 > 0 {
+                continue;
+            }
+            let parts = reader.parts().unwrap();
+            assert_eq!(packets(&parts), expected);
+            assert!(parts.len() <= 12, "{} parts after {i} blocks", parts.len());
+        }
+        let mut indexed = 0;
+        for part in reader.parts().unwrap() {
+            for number in 0..part.index.block_count() {
+                let block = part.index.block(number).unwrap();
+                assert_eq!((block.packets, block.seq_num), (blocks[indexed], indexed as u64 + 1));
+                indexed += 1;
+            }
+        }
+        assert_eq!(indexed, 400);
     }
 
     #[test]
@@ -242,16 +410,15 @@ mod tests {
         let written = |bytes: &[u8], at: u64| {
             let mut shared = SharedLog::create().unwrap();
             shared.publish(&log, ends[1]).unwrap();
-            let memory = reader(&shared);
-            memory.write_all_at(bytes, at).unwrap();
-            index_of_shared(&memory, 1 << 23).map(|index| index.packets()).map_err(|e| steno_core::chain(&e))
+            memory_of(&shared).write_all_at(bytes, at).unwrap();
+            reader(&shared).parts().map(|parts| packets(&parts)).map_err(|e| steno_core::chain(&e))
         };
         assert_eq!(written(&[], 0), Ok(6));
         for (bytes, at, why) in [
             (&[0; 8][..], 0, "of another version"),
             (&[2], 8, "of another version"),
             (&[0xff; 8], COUNT_AT, "not kept any more"),
-            (&[0xff; 7], COUNT_AT, "are the most"),
+            (&[0xff; 7], COUNT_AT, "failed to fill"),
             (&(ends[1] + 32).to_le_bytes(), COUNT_AT, "failed to fill"),
             // Within a record, and within a block.
             (&(ends[1] - 1).to_le_bytes(), COUNT_AT, "ends within"),
@@ -268,7 +435,7 @@ mod tests {
         let mut log = Log::new();
         let ends = note(&mut log, &[3, 3]);
         let mut shared = SharedLog::with(SealFlags::SHRINK).unwrap();
-        let memory = reader(&shared);
+        let memory = memory_of(&shared);
         shared.publish(&log, ends[0]).unwrap();
         fcntl_add_seals(&memory, SealFlags::GROW).unwrap();
         let _refused = shared.publish(&log, ends[1]).unwrap_err();

@@ -201,14 +201,6 @@ impl Log {
         })
     }
 
-    /// A log of these slots, which have been checked.
-    pub(super) fn of_slots(slots: &[Slot], packets: u32) -> Self {
-        let mut log = Self::new();
-        slots.iter().for_each(|slot| log.put(*slot));
-        log.packets = packets;
-        log
-    }
-
     #[inline]
     fn put(&mut self, slot: Slot) {
         if self.used == CHUNK_SLOTS {

@@ -81,7 +81,7 @@ impl Answer {
             frame: raw.frame(),
             thread: self.merge.segment(at)?.thread(),
             segment: self.merge.segment(at)?.id(),
-            number: PacketNo(number),
+            number: PacketNo(number.saturating_add(self.merge.segment(at)?.first_packet())),
         };
         self.meter.count(packet.frame.len());
         Some(packet)

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     TimeSet,
     plan::{Matcher, Selected, Stop},
-    receipt::{Receipt, Truncation, Unreadable},
+    receipt::{Outcome, Receipt, Tally, Truncation, Unreadable},
     store::{Fault, Segment},
 };
 
@@ -198,13 +198,16 @@ impl Merge {
 
     /// Fills in what the segments have to say.
     pub(super) fn report(&self, receipt: &mut Receipt) {
-        let counts = &mut receipt.segments;
+        let mut tally = Tally::default();
         for planned in &self.segments {
-            match planned.state {
-                State::NotReached => counts.not_reached += 1,
-                State::Skipped => counts.skipped += 1,
-                State::Read => counts.read += 1,
-                State::Failed => {}
+            let outcome = match planned.state {
+                State::NotReached => Some(Outcome::NotReached),
+                State::Skipped => Some(Outcome::Skipped),
+                State::Read => Some(Outcome::Read),
+                State::Failed => None,
+            };
+            if let Some(outcome) = outcome {
+                tally.note(&planned.segment, outcome);
             }
             if let Some((file, first, more)) = &planned.damage {
                 let reason = match more {
@@ -215,6 +218,7 @@ impl Merge {
                 receipt.unreadable.push(Unreadable { file: file.clone(), reason, may_hold_matches: true });
             }
         }
+        tally.add_to(&mut receipt.segments);
         self.matcher.report(receipt);
     }
 

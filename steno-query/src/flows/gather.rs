@@ -13,7 +13,7 @@ use crate::{
     Query, TimeSet,
     exec::Options,
     plan::{Fragment, Fragments, Matched, Matcher, Of, Selection, Stop},
-    receipt::{Receipt, Truncation, Unreadable},
+    receipt::{Outcome, Receipt, Tally, Truncation, Unreadable},
     store::{Catalogue, Fault, Segment, SegmentIndex, Version2Segment},
 };
 
@@ -52,17 +52,19 @@ pub(crate) fn gather(catalogue: &Catalogue, query: &Query, options: &Options) ->
         classes: Vec::new(),
         flows: HashMap::new(),
         full: false,
+        tally: Tally::default(),
     };
     for (at, each) in selected.iter().enumerate() {
         if receipt.truncated_by.is_none() {
             receipt.truncated_by = gathering.add(&each.segment, options, &mut receipt);
         }
         if receipt.truncated_by.is_some() {
-            receipt.segments.not_reached += (selected.len() - at) as u64;
+            selected.iter().skip(at).for_each(|each| gathering.tally.note(&each.segment, Outcome::NotReached));
             break;
         }
     }
-    let Gathering { matcher, classes, flows, .. } = gathering;
+    let Gathering { matcher, classes, flows, tally, .. } = gathering;
+    tally.add_to(&mut receipt.segments);
     matcher.report(&mut receipt);
     // A segment may hold only that side of a conversation which does not match.
     let matching = |share: &Share| share.ways.iter().any(|way| way.matches);
@@ -88,6 +90,7 @@ struct Gathering {
     flows: HashMap<Ends, Share>,
     /// Whether one had to be left out.
     full: bool,
+    tally: Tally,
 }
 
 impl Gathering {
@@ -105,8 +108,8 @@ impl Gathering {
             SegmentIndex::Version2(version2) => self.add_packets(segment, version2, options, receipt),
         };
         match added {
-            Ok(0) => receipt.segments.skipped += 1,
-            Ok(_) => receipt.segments.read += 1,
+            Ok(0) => self.tally.note(segment, Outcome::Skipped),
+            Ok(_) => self.tally.note(segment, Outcome::Read),
             Err(Stop::Index(e)) => receipt.unreadable.push(unreadable(segment, &Fault::of_index(&e))),
             Err(Stop::Packets(fault)) => receipt.unreadable.push(Unreadable {
                 file: segment.packet_name(),
@@ -144,7 +147,7 @@ impl Gathering {
     /// Adds the conversations of an index that match; says how many.
     fn add_index(&mut self, index: &Index, fragments: Fragments, options: &Options) -> Result<u64, Stop> {
         let mut added = 0;
-        let Self { matcher, most, class_numbers, classes, flows, full } = self;
+        let Self { matcher, most, class_numbers, classes, flows, full, .. } = self;
         matcher.each(index, fragments, &|| options.interrupted(), |cursor, matched| {
             let (class, of_class): (_, &dyn Fn(u32) -> (Ends, Share)) = match matched {
                 Matched::Conversation { number, times } => {

@@ -12,7 +12,7 @@ use super::{Fragments, Matched, Matcher, Of, Selection, Stop};
 use crate::{
     Query,
     exec::{Candidates, Options},
-    receipt::{Receipt, Truncation, Unreadable, rfc3339},
+    receipt::{Outcome, Receipt, Tally, Truncation, Unreadable, rfc3339},
     store::{Catalogue, Fault, SegmentIndex, Version2Segment},
 };
 
@@ -72,6 +72,19 @@ impl Estimate {
     }
 }
 
+impl Explanation {
+    /// Adds what a segment would contribute, or a part of one.
+    fn add(&mut self, plan: SegmentPlan) {
+        match self.segments.last_mut() {
+            Some(last) if last.file == plan.file => {
+                last.conversations += plan.conversations;
+                last.estimate.add(&plan.estimate);
+            }
+            _ => self.segments.push(plan),
+        }
+    }
+}
+
 /// Explains `query` on what is in `catalogue`.
 pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -> Explanation {
     let selection = Selection::of(catalogue, &query.expr, Of::Packets, &|| options.interrupted());
@@ -86,6 +99,7 @@ pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -
         estimate: Estimate::default(),
         receipt,
     };
+    let mut tally = Tally::default();
     for (at, each) in selected.iter().enumerate() {
         let looked_up = each.segment.index().map_err(Failure::Fault).and_then(|index| {
             let found = match index {
@@ -99,11 +113,12 @@ pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -
             })
         });
         match looked_up {
-            Ok((_, estimate)) if estimate.packets_at_most == 0 => explanation.receipt.segments.skipped += 1,
+            Ok((_, estimate)) if estimate.packets_at_most == 0 => tally.note(&each.segment, Outcome::Skipped),
             Ok((conversations, estimate)) => {
                 explanation.conversations += conversations;
                 explanation.estimate.add(&estimate);
-                explanation.segments.push(SegmentPlan { file: each.segment.packet_name(), conversations, estimate });
+                tally.note(&each.segment, Outcome::Read);
+                explanation.add(SegmentPlan { file: each.segment.packet_name(), conversations, estimate });
             }
             Err(Failure::Fault(fault)) => explanation.receipt.unreadable.push(Unreadable {
                 file: each.segment.index_name(),
@@ -112,11 +127,14 @@ pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -
             }),
             Err(Failure::Interrupted(by)) => {
                 explanation.receipt.truncated_by = Some(by);
-                explanation.receipt.segments.not_reached += (selected.len() - at) as u64;
+                selected.iter().skip(at).for_each(|each| tally.note(&each.segment, Outcome::NotReached));
                 break;
             }
         }
     }
+    tally.add_to(&mut explanation.receipt.segments);
+    // No packet is.
+    explanation.receipt.segments.read = 0;
     matcher.report(&mut explanation.receipt);
     explanation.receipt.segments.unreadable = explanation.receipt.unreadable.len() as u64;
     explanation

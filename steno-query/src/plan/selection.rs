@@ -68,21 +68,22 @@ impl Selection {
                 selection.receipt.segments.not_reached += (catalogue.segments().len() - at) as u64;
                 break;
             }
-            selection.consider(catalogue, segment, &mut around);
+            let is_outside = selection.consider(catalogue, segment, &mut around);
+            selection.receipt.segments.outside += u64::from(is_outside);
         }
         for orphan in catalogue.orphans() {
             selection.add_orphan(orphan);
         }
         for file in catalogue.open_files() {
             match catalogue.now(file.thread, file.id) {
-                Some(segment) => selection.consider_another(catalogue, &segment, &mut around),
+                Some(parts) => selection.consider_another(catalogue, &parts, &mut around),
                 None => selection.add_open_file(file),
             }
         }
         for (thread, id) in catalogue.begun_since() {
             // One that is not known any more is a segment of the time after the question.
-            if let Some(segment) = catalogue.now(thread, id) {
-                selection.consider_another(catalogue, &segment, &mut around);
+            if let Some(parts) = catalogue.now(thread, id) {
+                selection.consider_another(catalogue, &parts, &mut around);
             }
         }
         selection.selected.sort_by_key(|selected| (selected.segment.thread(), selected.segment.id()));
@@ -95,13 +96,18 @@ impl Selection {
         selection
     }
 
-    /// A segment that was none when the store was listed.
-    fn consider_another(&mut self, catalogue: &Catalogue, segment: &Arc<Segment>, around: &mut Option<Surroundings>) {
+    /// A segment that was none when the store was listed, in parts.
+    fn consider_another(&mut self, catalogue: &Catalogue, parts: &[Arc<Segment>], around: &mut Option<Surroundings>) {
+        let mut is_outside = true;
+        for part in parts {
+            is_outside &= self.consider(catalogue, part, around);
+        }
         self.receipt.segments.total += 1;
-        self.consider(catalogue, segment, around);
+        self.receipt.segments.outside += u64::from(is_outside);
     }
 
-    fn consider(&mut self, catalogue: &Catalogue, segment: &Arc<Segment>, around: &mut Option<Surroundings>) {
+    /// Whether all of its packets are outside of the time asked.
+    fn consider(&mut self, catalogue: &Catalogue, segment: &Arc<Segment>, around: &mut Option<Surroundings>) -> bool {
         match segment.summary(catalogue.room()) {
             Ok(summary) => {
                 let losses = summary.losses.as_deref();
@@ -109,8 +115,7 @@ impl Selection {
                     losses.add_to(&mut self.receipt, segment.thread(), &self.times);
                 }
                 let (Some((oldest, newest)), Some((first, last))) = (summary.times, summary.bounds) else {
-                    self.receipt.segments.outside += 1;
-                    return;
+                    return true;
                 };
                 let held = self.receipt.held.get_or_insert(Held { oldest, newest });
                 held.oldest = held.oldest.min(oldest);
@@ -122,13 +127,14 @@ impl Selection {
                     self.receipt.segments.of_1_0_1 += u64::from(summary.of_1_0_1);
                     let kernel_drops = losses.map_or(0, |losses| losses.kernel_drops(&self.times));
                     self.selected.push(Selected { segment: Arc::clone(segment), first, kernel_drops });
-                } else {
-                    self.receipt.segments.outside += 1;
+                    return false;
                 }
+                true
             }
             Err(fault) => {
                 let may_hold_matches = !self.times.is_empty() && holds_something(&segment.packet_file());
                 self.add_unreadable(segment.index_name(), &fault, may_hold_matches);
+                false
             }
         }
     }

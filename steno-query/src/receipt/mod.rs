@@ -6,6 +6,8 @@
 mod display;
 mod model;
 pub(crate) mod moment;
+mod tally;
 
 pub use model::{Gap, Held, Receipt, SegmentCounts, Truncation, Unreadable, Unsealed};
 pub use moment::rfc3339;
+pub(crate) use tally::{Outcome, Tally};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use steno_core::{SegmentId, TimestampNs};
-use steno_index::Index;
+use steno_index::log::OpenPart;
 
 use super::{
     Fault, Segment, ThreadDirs,
@@ -73,9 +73,9 @@ impl OpenFile {
 
 /// Who knows what is in files that are being written.
 pub trait OpenLogs: std::fmt::Debug + Send + Sync {
-    /// The index of all blocks of a thread's packet file that are on the disk by now; `None` where that is not known, or the
-    /// file is not being written any more. It stays known until the segment is published.
-    fn index(&self, thread: u32, id: SegmentId) -> Option<Arc<Index>>;
+    /// The indexes of all blocks of a thread's packet file that are on the disk by now, part after part; `None` where that is not
+    /// known, or the file is not being written any more. It stays known until the segment is published.
+    fn parts(&self, thread: u32, id: SegmentId) -> Option<Vec<OpenPart>>;
 
     /// The files that something is known of.
     fn files(&self) -> Vec<(u32, SegmentId)>;
@@ -126,15 +126,15 @@ impl Catalogue {
         &self.open_files
     }
 
-    /// What a file that was listed as open holds now: so far, or as a segment that it has become since; `None` where that is
-    /// not known.
-    pub(crate) fn now(&self, thread: u32, id: SegmentId) -> Option<Arc<Segment>> {
+    /// What a file that was listed as open holds now: so far, in parts, or as a segment that it has become since; `None` where
+    /// that is not known.
+    pub(crate) fn now(&self, thread: u32, id: SegmentId) -> Option<Vec<Arc<Segment>>> {
         let live = self.live.as_ref()?;
         let dirs = live.threads.iter().find(|dirs| dirs.thread == thread)?;
-        let index = live.logs.index(thread, id);
-        let open = index.and_then(|index| Segment::being_written(Arc::clone(dirs), id, index));
-        let sealed = || is_published(dirs, id).then(|| Segment::new(Arc::clone(dirs), id));
-        open.or_else(sealed).map(Arc::new)
+        let parts = live.logs.parts(thread, id);
+        let open = parts.and_then(|parts| Segment::being_written(dirs, id, parts));
+        let sealed = || is_published(dirs, id).then(|| vec![Arc::new(Segment::new(Arc::clone(dirs), id))]);
+        open.or_else(sealed)
     }
 
     /// Files that were begun after the store was listed, as far as their captures tell.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use steno_core::{SegmentId, TimestampNs};
-use steno_index::{AnyIndex, Facts, Index, segment::SegmentPaths};
+use steno_index::{AnyIndex, Facts, Index, log::OpenPart, segment::SegmentPaths};
 
 use super::{Fault, Losses, ThreadDirs, version2::Version2Segment};
 
@@ -28,7 +28,9 @@ pub struct Segment {
     /// The inode of the index file that the two above are of.
     inode: OnceLock<u64>,
     /// The packet file, of one that was being written: it may get another name, and go, while it is read.
-    packets: Option<File>,
+    packets: Option<Arc<File>>,
+    /// The number of the first packet: of one that was being written, this may be a part.
+    first_packet: u32,
 }
 
 /// The index of a segment, of either format. Clones are the same index.
@@ -106,17 +108,34 @@ impl SegmentIndex {
 
 impl Segment {
     pub(super) fn new(dirs: Arc<ThreadDirs>, id: SegmentId) -> Self {
-        Self { dirs, id, summary: OnceLock::new(), index: OnceLock::new(), inode: OnceLock::new(), packets: None }
+        Self {
+            dirs,
+            id,
+            summary: OnceLock::new(),
+            index: OnceLock::new(),
+            inode: OnceLock::new(),
+            packets: None,
+            first_packet: 0,
+        }
     }
 
-    /// What a file that is being written holds by this index; `None` where the file is gone.
-    pub(super) fn being_written(dirs: Arc<ThreadDirs>, id: SegmentId, index: Arc<Index>) -> Option<Self> {
+    /// What a file that is being written holds by the indexes of its parts; `None` where the file is gone.
+    pub(super) fn being_written(dirs: &Arc<ThreadDirs>, id: SegmentId, parts: Vec<OpenPart>) -> Option<Vec<Arc<Self>>> {
         // It is published by a rename, after which it bears the other name.
         let names = [id.hidden_name(), id.to_string()];
-        let packets = names.iter().find_map(|name| File::open(dirs.packets.join(name)).ok())?;
-        let index = SegmentIndex::Native(index);
-        let (summary, index) = (index.summary().into(), index.into());
-        Some(Self { dirs, id, summary, index, inode: OnceLock::new(), packets: Some(packets) })
+        let packets = names.iter().find_map(|name| File::open(dirs.packets.join(name)).ok()).map(Arc::new)?;
+        let part = |OpenPart { index, first_packet }| {
+            let index = SegmentIndex::Native(index);
+            let (summary, index) = (index.summary().into(), index.into());
+            let (dirs, packets) = (Arc::clone(dirs), Some(Arc::clone(&packets)));
+            Arc::new(Self { dirs, id, summary, index, inode: OnceLock::new(), packets, first_packet })
+        };
+        Some(parts.into_iter().map(part).collect())
+    }
+
+    /// The number of its first packet.
+    pub(crate) fn first_packet(&self) -> u32 {
+        self.first_packet
     }
 
     /// The capture thread.
@@ -141,7 +160,7 @@ impl Segment {
 
     /// Opens the packet file.
     pub(crate) fn open_packet_file(&self) -> io::Result<File> {
-        self.packets.as_ref().map_or_else(|| File::open(self.packet_file()), File::try_clone)
+        self.packets.as_ref().map_or_else(|| File::open(self.packet_file()), |file| file.try_clone())
     }
 
     /// The index file.

@@ -8,7 +8,7 @@ use std::{
 
 use proptest::prelude::*;
 use steno_core::{SegmentId, testkit::recipe};
-use steno_index::Index;
+use steno_index::log::OpenPart;
 use steno_query::{
     Options, Query, Store,
     store::{OpenLogs, ThreadDirs},
@@ -16,15 +16,15 @@ use steno_query::{
 
 use crate::{
     generate::{expr, segment},
-    support::{Shape, TestStore, query, take},
+    support::{Shape, TestStore, open_parts, query, take},
 };
 
 /// What captures tell, given by a test.
 #[derive(Debug, Default)]
-struct Told(Mutex<BTreeMap<(u32, SegmentId), Arc<Index>>>);
+struct Told(Mutex<BTreeMap<(u32, SegmentId), Vec<OpenPart>>>);
 
 impl OpenLogs for Told {
-    fn index(&self, thread: u32, id: SegmentId) -> Option<Arc<Index>> {
+    fn parts(&self, thread: u32, id: SegmentId) -> Option<Vec<OpenPart>> {
         self.0.lock().unwrap().get(&(thread, id)).cloned()
     }
 
@@ -37,10 +37,9 @@ const LAST: u64 = 200_000_000;
 
 impl Told {
     /// Has a sealed segment be one that is being written.
-    fn unseal(&self, store: &TestStore, thread: u32) {
+    fn unseal(&self, store: &TestStore, thread: u32, parts: Vec<OpenPart>) {
         let paths = store.paths(thread, LAST);
-        let index = Index::from_bytes(fs::read(paths.index_file()).unwrap()).unwrap();
-        let _ = self.0.lock().unwrap().insert((thread, SegmentId(LAST)), Arc::new(index));
+        let _ = self.0.lock().unwrap().insert((thread, SegmentId(LAST)), parts);
         fs::remove_file(paths.index_file()).unwrap();
         fs::rename(paths.packet_file(), paths.hidden_packet_file()).unwrap();
     }
@@ -64,6 +63,7 @@ proptest! {
         (packets, shape) in segment(40),
         other in segment(10),
         exprs in proptest::collection::vec(expr(), 1..4),
+        blocks_each in 1usize..6,
     ) {
         let mut store = TestStore::new();
         store.add(0, 100_000_000, &sealed.0, &sealed.1);
@@ -72,8 +72,8 @@ proptest! {
         let early = open(&store, &told);
         store.add(0, LAST, &packets, &shape);
         let index = fs::read(store.index_file(0, LAST)).unwrap();
-        let Ok(_native) = Index::from_bytes(index.clone()) else { return Ok(()) };
-        told.unseal(&store, 0);
+        let parts = open_parts(&packets, &shape, blocks_each);
+        told.unseal(&store, 0, parts.clone());
         let late = open(&store, &told);
         for expr in exprs {
             let query = Query { expr };
@@ -100,7 +100,7 @@ proptest! {
             prop_assert_eq!(take(&mut answer), expected);
             prop_assert!(answer.receipt().is_complete(), "{}", answer.receipt());
             drop(kept);
-            told.unseal(&store, 0);
+            told.unseal(&store, 0, parts.clone());
         }
     }
 }
@@ -109,9 +109,10 @@ proptest! {
 fn a_file_of_which_nothing_is_told_is_named() {
     let mut store = TestStore::new();
     let lines = "300 ip 10.0.0.1 > 10.0.0.2 udp 1000 > 53\n301 ip 10.0.0.1 > 10.0.0.2 udp 1000 > 53\n";
-    store.add(0, LAST, &recipe(lines).unwrap(), &Shape::default());
+    let packets = recipe(lines).unwrap();
+    store.add(0, LAST, &packets, &Shape::default());
     let told = Arc::new(Told::default());
-    told.unseal(&store, 0);
+    told.unseal(&store, 0, open_parts(&packets, &Shape::default(), 1));
     fs::create_dir_all(store.path().join("PKT1")).unwrap();
     fs::create_dir_all(store.path().join("IDX1")).unwrap();
     let asked = |told: &Arc<Told>| {

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use steno_core::{
@@ -12,7 +13,12 @@ use steno_core::{
     pcap::{CaptureMeta, CaptureWriter, Format, InterfaceMeta, Record},
     testkit::RecipePacket,
 };
-use steno_index::{Facts, Log, log::Entry, note_block, seal, seal_version2, segment::SegmentPaths};
+use steno_index::{
+    BlockNote, Facts, Index, Log,
+    log::{BlockEntry, Entry, OpenPart},
+    note_block, seal, seal_version2,
+    segment::SegmentPaths,
+};
 use steno_query::{Answer, Expr, Fields, Options, Query, Store};
 use tempfile::TempDir;
 
@@ -236,6 +242,38 @@ pub(crate) fn assert_scan(store: &TestStore, text: &str) -> usize {
     let receipt = answer.receipt();
     assert!(receipt.is_complete(), "{receipt}");
     got.len()
+}
+
+/// The indexes of the packet file of some packets, each of `blocks_each` blocks.
+pub(crate) fn open_parts(packets: &[RecipePacket], shape: &Shape, blocks_each: usize) -> Vec<OpenPart> {
+    let (_, log) = blocks(packets, shape);
+    let (mut parts, mut part, mut blocks, mut first_packet) = (Vec::new(), Log::new(), 0, 0);
+    let mut finish = |part: &mut Log| {
+        let mut index = Vec::new();
+        let facts = Facts { block_bytes: shape.block_bytes, ..Facts::default() };
+        let sealed = seal(part, &facts, &mut index).unwrap();
+        parts.push(OpenPart { index: Arc::new(Index::from_bytes(index).unwrap()), first_packet });
+        first_packet += sealed.packets;
+        part.clear();
+    };
+    for entry in log.entries() {
+        match entry.unwrap() {
+            Entry::Packet(note) => {
+                part.note(note.position, note.time, note.wire_len, &note.decoded, note.tags.as_slice());
+            }
+            Entry::Block(BlockEntry { offset_bytes, used_bytes, crc32c, seq_num, .. }) => {
+                part.end_block(BlockNote { offset_bytes, used_bytes, crc32c, seq_num });
+                blocks += 1;
+                if blocks % blocks_each == 0 {
+                    finish(&mut part);
+                }
+            }
+        }
+    }
+    if part.packets() > 0 {
+        finish(&mut part);
+    }
+    parts
 }
 
 /// The bytes of a packet file, and the log that its index is sealed from.
