@@ -1,7 +1,7 @@
 //! The pcapng format (draft-ietf-opsawg-pcapng), little-endian: a section, its interfaces, enhanced packets with
 //! nanosecond times, and interface statistics at the end.
 
-use super::{CaptureMeta, InterfaceDrops, Record};
+use super::{CaptureMeta, InterfaceDrops, InterfaceMeta, Record};
 use crate::TimestampNs;
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
@@ -36,17 +36,20 @@ pub(super) fn start(out: &mut Vec<u8>, meta: &CaptureMeta) {
         text(out, OPT_SHB_OS, &meta.os);
         text(out, OPT_SHB_USERAPPL, &meta.application);
     });
-    for interface in &meta.interfaces {
-        block(out, INTERFACE_DESCRIPTION, |out| {
-            words(out, &[u32::from(interface.link_type), interface.snaplen]);
-            text(out, OPT_IF_NAME, &interface.name);
-            option(out, OPT_IF_TSRESOL, &[NANOSECONDS]);
-            if !interface.filter.is_empty() {
-                // Code 0: a filter text in the syntax of libpcap.
-                option(out, OPT_IF_FILTER, &[&[0], interface.filter.as_bytes()].concat());
-            }
-        });
-    }
+    meta.interfaces.iter().for_each(|each| interface(out, each));
+}
+
+/// Appends the description of an interface.
+pub(super) fn interface(out: &mut Vec<u8>, interface: &InterfaceMeta) {
+    block(out, INTERFACE_DESCRIPTION, |out| {
+        words(out, &[u32::from(interface.link_type), interface.snaplen]);
+        text(out, OPT_IF_NAME, &interface.name);
+        option(out, OPT_IF_TSRESOL, &[NANOSECONDS]);
+        if !interface.filter.is_empty() {
+            // Code 0: a filter text in the syntax of libpcap.
+            option(out, OPT_IF_FILTER, &[&[0], interface.filter.as_bytes()].concat());
+        }
+    });
 }
 
 /// Appends an enhanced packet.

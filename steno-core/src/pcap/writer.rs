@@ -139,6 +139,20 @@ impl CaptureWriter {
         }
     }
 
+    /// Adds an interface to a file that has been started, and gives its place: records that come later may refer to it.
+    pub fn add_interface(&mut self, out: &mut Vec<u8>, interface: InterfaceMeta) -> u32 {
+        if self.format == Format::PcapNg {
+            ng::interface(out, &interface);
+        }
+        self.meta.interfaces.push(interface);
+        u32::try_from(self.meta.interfaces.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The interfaces, by their places.
+    pub fn interfaces(&self) -> &[InterfaceMeta] {
+        &self.meta.interfaces
+    }
+
     /// Appends a packet.
     #[inline]
     pub fn packet(&self, out: &mut Vec<u8>, record: &Record<'_>) {

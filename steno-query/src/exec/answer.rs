@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     Query,
-    plan::{Matcher, Of, Selected, Selection},
-    receipt::{Receipt, Truncation},
-    store::Catalogue,
+    plan::{Matcher, Of, Seen, Selected, Selection},
+    receipt::{Receipt, Tally, Truncation},
+    store::{Catalogue, Store},
 };
 
 /// Bytes at which a chunk is full. The packet that reaches them is still in it.
@@ -33,8 +33,18 @@ pub struct Answer {
     meter: Meter,
     output: Output,
     receipt: Receipt,
+    tally: Tally,
     /// Whether the end was reached, and what brought it about.
     ended: Option<Option<Truncation>>,
+    /// What it is to go on with.
+    following: Option<Following>,
+}
+
+/// An answer that goes on with what arrives.
+#[derive(Debug)]
+struct Following {
+    query: Query,
+    seen: Seen,
 }
 
 /// A packet of an answer.
@@ -59,14 +69,54 @@ pub struct Packet<'a> {
 impl Answer {
     /// To `query`, from what is in `catalogue`. Finds the segments in range; reads packets when they are asked for.
     pub(crate) fn new(catalogue: &Catalogue, query: &Query, options: Options) -> Self {
-        let selection = Selection::of(catalogue, &query.expr, Of::Packets, &|| options.interrupted());
-        let Selection { times, selected, datagrams, mut receipt } = selection;
+        Self::begin(catalogue, query, options, None)
+    }
+
+    /// To `query`, from what is in `catalogue`, and then from what is added: see [`Self::go_on`].
+    pub(crate) fn following(catalogue: &Catalogue, query: &Query, options: Options) -> Self {
+        Self::begin(catalogue, query, options, Some(Seen::default()))
+    }
+
+    fn begin(catalogue: &Catalogue, query: &Query, options: Options, seen: Option<Seen>) -> Self {
+        let selection = Selection::of(catalogue, &query.expr, Of::Packets, seen, &|| options.interrupted());
+        let Selection { times, selected, datagrams, mut receipt, seen, .. } = selection;
         receipt.query = query.to_string();
         let output = Output::new(options.format, &selected);
         let ended = receipt.truncated_by.map(Some);
         let matcher = Matcher::new(query.expr.clone(), Of::Packets, datagrams);
         let merge = Merge::new(matcher, times, selected, options.memory_bytes, options.verify_blocks);
-        Self { merge, meter: Meter::new(&options), options, output, receipt, ended }
+        let following = seen.map(|seen| Following { query: query.clone(), seen });
+        Self { merge, meter: Meter::new(&options), options, output, receipt, tally: Tally::default(), ended, following }
+    }
+
+    /// Of an answer that follows ([`Store::follow`](crate::Store::follow)): takes up what was added to `store`, as it was last
+    /// listed, since it came to the end of what there was. Packets that come later are in order of time among those that are taken up
+    /// together, and none is delivered twice.
+    pub fn go_on(&mut self, store: &Store) {
+        let Some(Following { query, seen }) = self.following.take() else { return };
+        let options = &self.options;
+        if self.ended.is_none() {
+            self.ended = options.interrupted().map(Some);
+        }
+        if self.ended.is_some() {
+            self.following = Some(Following { query, seen });
+            return;
+        }
+        self.merge.report(&mut self.receipt, &mut self.tally);
+        let interrupted = || options.interrupted();
+        let selection = Selection::of(&store.catalogue(), &query.expr, Of::Packets, Some(seen), &interrupted);
+        let Selection { times, selected, datagrams, receipt, seen, .. } = selection;
+        self.output.go_on_with(&selected);
+        let matcher = Matcher::new(query.expr.clone(), Of::Packets, datagrams);
+        self.merge = Merge::new(matcher, times, selected, options.memory_bytes, options.verify_blocks);
+        self.receipt.join(receipt);
+        self.ended = self.receipt.truncated_by.map(Some);
+        self.following = seen.map(|seen| Following { query, seen });
+    }
+
+    /// Whether it has come to its end. One that follows does so for what its options say only.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
     }
 
     /// The next packet, or `None` at the end of the answer.
@@ -89,15 +139,21 @@ impl Answer {
 
     /// Fills `chunk`, whose memory is used again, with the next bytes of a capture file of [`Options::format`]: about 256 KiB,
     /// more where a packet is larger, fewer at the end. The chunks one after the other are the file; that of an answer
-    /// without packets is an empty capture file. `false`, and an empty chunk, when all has been given out.
+    /// without packets is an empty capture file. `false`, and an empty chunk, when all has been given out; where the answer follows,
+    /// all that there is by now.
     pub fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> bool {
         chunk.clear();
+        chunk.append(&mut self.output.ahead);
         if self.output.stage == Stage::Start {
             self.output.stage = Stage::Packets;
             self.output.writer.start(chunk);
         }
         while chunk.len() < CHUNK_BYTES && self.output.stage == Stage::Packets {
             if !self.step() {
+                if self.ended.is_none() {
+                    // More may come.
+                    break;
+                }
                 self.output.stage = Stage::Done;
                 let time = self.receipt.held.map_or(TimestampNs::MIN, |held| held.newest);
                 self.output.writer.finish(chunk, &self.output.losses(time, self.merge.kernel_drops()));
@@ -116,8 +172,15 @@ impl Answer {
 
     /// The receipt: final once the answer has come to its end, and marked as unfinished before.
     pub fn receipt(&self) -> Receipt {
-        let mut receipt = self.receipt.clone();
-        self.merge.report(&mut receipt);
+        let (mut receipt, mut tally) = (self.receipt.clone(), self.tally.clone());
+        self.merge.report(&mut receipt, &mut tally);
+        tally.add_to(&mut receipt.segments);
+        if self.following.is_some() {
+            // What had no packets of the time asked when it was first seen may have got some.
+            let counts = &mut receipt.segments;
+            counts.considered = counts.considered.max(counts.skipped + counts.read + counts.not_reached);
+            counts.outside = counts.total.saturating_sub(counts.considered);
+        }
         receipt.segments.unreadable = receipt.unreadable.len() as u64;
         receipt.packets = self.meter.packets();
         receipt.bytes = self.output.bytes;
@@ -136,12 +199,13 @@ impl Answer {
         }
         let options = &self.options;
         if let Some(by) = self.meter.reached() {
-            let more = self.merge.more_may_match(&|| options.interrupted());
+            let more = self.following.is_some() || self.merge.more_may_match(&|| options.interrupted());
             self.ended = Some(more.then_some(by));
             return false;
         }
         match self.merge.advance(&|| options.interrupted()) {
             Next::Packet => return true,
+            Next::End if self.following.is_some() => {}
             Next::End => self.ended = Some(None),
             Next::Interrupted(by) => self.ended = Some(Some(by)),
         }
@@ -154,6 +218,8 @@ impl Answer {
 struct Output {
     writer: CaptureWriter,
     stage: Stage,
+    /// What belongs before the next packet.
+    ahead: Vec<u8>,
     digest: blake3::Hasher,
     bytes: u64,
     /// The interface of each segment, for the format that says it.
@@ -195,7 +261,35 @@ impl Output {
             meta.interfaces.push(InterfaceMeta::ethernet(UNKNOWN_INTERFACE));
         }
         let writer = CaptureWriter::new(format, meta);
-        Self { writer, stage: Stage::Start, digest: blake3::Hasher::new(), bytes: 0, interfaces, captured }
+        Self {
+            writer,
+            stage: Stage::Start,
+            ahead: Vec::new(),
+            digest: blake3::Hasher::new(),
+            bytes: 0,
+            interfaces,
+            captured,
+        }
+    }
+
+    /// Gets ready for the packets of other segments.
+    fn go_on_with(&mut self, selected: &[Selected]) {
+        self.interfaces.clear();
+        if self.writer.format() != Format::PcapNg {
+            return;
+        }
+        for each in selected {
+            let (meta, packets) = interface(each, &mut CaptureMeta::default());
+            let known = (0..).zip(self.writer.interfaces()).find(|(_, known)| **known == meta).map(|(at, _)| at);
+            let at = known.unwrap_or_else(|| self.writer.add_interface(&mut self.ahead, meta));
+            if self.captured.len() <= at as usize {
+                self.captured.resize(at as usize + 1, 0);
+            }
+            if let Some(sum) = self.captured.get_mut(at as usize) {
+                *sum += packets;
+            }
+            self.interfaces.push(at);
+        }
     }
 
     #[inline]

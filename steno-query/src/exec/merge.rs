@@ -72,6 +72,8 @@ struct Planned {
     state: State,
     /// Packets that the kernel dropped in the time asked.
     kernel_drops: u64,
+    /// Where the blocks begin that are wanted.
+    from_bytes: u64,
     /// The first thing that was wrong with it, in which file, and how many things were.
     damage: Option<(String, String, u64)>,
 }
@@ -112,6 +114,7 @@ impl Merge {
             segment: s.segment,
             state: State::NotReached,
             kernel_drops: s.kernel_drops,
+            from_bytes: s.from_bytes,
             damage: None,
         };
         Self {
@@ -197,8 +200,7 @@ impl Merge {
     }
 
     /// Fills in what the segments have to say.
-    pub(super) fn report(&self, receipt: &mut Receipt) {
-        let mut tally = Tally::default();
+    pub(super) fn report(&self, receipt: &mut Receipt, tally: &mut Tally) {
         for planned in &self.segments {
             let outcome = match planned.state {
                 State::NotReached => Some(Outcome::NotReached),
@@ -215,10 +217,12 @@ impl Merge {
                     1 => format!("{first}; and 1 more fault"),
                     more => format!("{first}; and {more} more faults"),
                 };
-                receipt.unreadable.push(Unreadable { file: file.clone(), reason, may_hold_matches: true });
+                let unreadable = Unreadable { file: file.clone(), reason, may_hold_matches: true };
+                if !receipt.unreadable.contains(&unreadable) {
+                    receipt.unreadable.push(unreadable);
+                }
             }
         }
-        tally.add_to(&mut receipt.segments);
         self.matcher.report(receipt);
     }
 
@@ -279,8 +283,9 @@ impl Merge {
         if let Err(fault) = index.facts() {
             planned.note(segment.index_name(), fault.to_string());
         }
+        let wanted = (&self.times, planned.from_bytes);
         let mut damaged = |damage| planned.note_packets(&damage);
-        match Opened::look_up(&segment, index, &self.matcher, &self.times, interrupted, &mut damaged) {
+        match Opened::look_up(&segment, index, &self.matcher, wanted, interrupted, &mut damaged) {
             Ok((_, due)) if due.is_empty() => planned.state = State::Skipped,
             Ok((opened, due)) => {
                 let _new = self.opened.insert(key.segment, opened);

@@ -61,7 +61,7 @@ pub(super) struct PacketFile {
 }
 
 impl Opened {
-    /// Looks up which packets of `segment` are wanted, and the blocks that they are in. What is wrong with some of those is
+    /// Looks up which packets of `segment` are wanted, of certain times and from a place in the packet file on, and the blocks that they are in. What is wrong with some of those is
     /// told to `report`.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl Opened {
         segment: &Arc<Segment>,
         index: SegmentIndex,
         matcher: &Matcher,
-        times: &TimeSet,
+        (times, from_bytes): (&TimeSet, u64),
         interrupted: &dyn Fn() -> Option<Truncation>,
         report: &mut dyn FnMut(Damage),
     ) -> Result<(Self, Vec<Due>), Stop> {
@@ -78,7 +78,7 @@ impl Opened {
         let (wanted, due) = match index {
             SegmentIndex::Native(index) => {
                 let hits = hits(&index, matcher, interrupted)?;
-                let due = native_blocks(&index, &hits, times)?;
+                let due = native_blocks(&index, &hits, times, from_bytes)?;
                 (Wanted::Native { index, hits }, due)
             }
             SegmentIndex::Version2(version2) => {
@@ -90,6 +90,7 @@ impl Opened {
                     blocks.extend(candidates.blocks(&packets.file, times, interrupted, report)?);
                     file = Some(packets);
                 }
+                blocks.retain(|_, block| block.offset_bytes >= from_bytes);
                 let due = blocks.iter().map(|(&number, block)| {
                     let packet = u32::try_from(block.offset_bytes).unwrap_or(u32::MAX);
                     Due { block: number, time: block.expected_from(), packet }
@@ -227,14 +228,14 @@ fn hits(index: &Index, matcher: &Matcher, interrupted: &dyn Fn() -> Option<Trunc
     Ok(hits)
 }
 
-/// The blocks with wanted packets that may be of the right time.
-fn native_blocks(index: &Index, hits: &Hits, times: &TimeSet) -> Result<Vec<Due>, IndexError> {
+/// The blocks from `from_bytes` on with wanted packets that may be of the right time.
+fn native_blocks(index: &Index, hits: &Hits, times: &TimeSet, from_bytes: u64) -> Result<Vec<Due>, IndexError> {
     let mut wanted = Vec::new();
     let mut next = hits.iter(0, index.packets()).next();
     while let Some(hit) = next {
         let number = index.locate(PacketNo(hit.packet))?.block;
         let block = index.block(number)?;
-        if times.overlaps(block.min_time, block.max_time) {
+        if block.offset_bytes >= from_bytes && times.overlaps(block.min_time, block.max_time) {
             wanted.push(Due { block: number, time: block.min_time, packet: block.first_packet.0 });
         }
         // Always further on, whatever the block table says.

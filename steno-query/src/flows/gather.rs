@@ -42,7 +42,7 @@ pub(super) struct Share {
 
 /// The conversations that match `query`.
 pub(crate) fn gather(catalogue: &Catalogue, query: &Query, options: &Options) -> Flows {
-    let selection = Selection::of(catalogue, &query.expr, Of::Flows, &|| options.interrupted());
+    let selection = Selection::of(catalogue, &query.expr, Of::Flows, None, &|| options.interrupted());
     let Selection { selected, datagrams, mut receipt, .. } = selection;
     receipt.query = query.to_string();
     let mut gathering = Gathering {

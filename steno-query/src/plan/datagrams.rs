@@ -188,7 +188,7 @@ impl Datagrams {
 
     /// Adds to `receipt` what was met with on the way.
     pub(crate) fn report(&self, receipt: &mut Receipt) {
-        receipt.segments.fragments_apart = self.untold.load(Relaxed);
+        receipt.segments.fragments_apart += self.untold.load(Relaxed);
         let unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
         for (file, reason) in &*unreadable {
             if !receipt.unreadable.iter().any(|named| named.file == *file) {

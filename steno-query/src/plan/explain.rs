@@ -87,7 +87,7 @@ impl Explanation {
 
 /// Explains `query` on what is in `catalogue`.
 pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -> Explanation {
-    let selection = Selection::of(catalogue, &query.expr, Of::Packets, &|| options.interrupted());
+    let selection = Selection::of(catalogue, &query.expr, Of::Packets, None, &|| options.interrupted());
     let Selection { selected, datagrams, mut receipt, .. } = selection;
     receipt.query = query.to_string();
     let matcher = Matcher::new(query.expr.clone(), Of::Packets, datagrams);

@@ -19,4 +19,4 @@ pub use explain::{Estimate, Explanation, SegmentPlan};
 pub(crate) use lookup::Lookup;
 pub(crate) use matching::{Fragments, Matched, Matcher, Stop};
 pub(crate) use narrowing::Narrowing;
-pub(crate) use selection::{Of, Selected, Selection};
+pub(crate) use selection::{Of, Seen, Selected, Selection};

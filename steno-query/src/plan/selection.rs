@@ -1,8 +1,15 @@
 //! Which segments a query has to look into, by the true times of their packets.
 
-use std::{fs, net::Ipv6Addr, ops::ControlFlow, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::Ipv6Addr,
+    ops::ControlFlow,
+    path::Path,
+    sync::Arc,
+};
 
-use steno_core::TimestampNs;
+use steno_core::{SegmentId, TimestampNs};
 use steno_index::{AnyIndex, Attribute, Version2Index};
 
 use super::datagrams::{Around, Datagrams, REASSEMBLY_NS};
@@ -23,6 +30,10 @@ pub(crate) struct Selection {
     pub(crate) datagrams: Datagrams,
     /// The receipt as far as it can be filled in by now.
     pub(crate) receipt: Receipt,
+    /// How far this is to get, of an answer that goes on.
+    pub(crate) seen: Option<Seen>,
+    /// Whether the file that was found unreadable last had not been named before.
+    named_now: bool,
 }
 
 /// What an answer is made of, as far as it decides where to look.
@@ -42,15 +53,40 @@ pub(crate) struct Selected {
     pub(crate) first: TimestampNs,
     /// Packets that the kernel dropped in the time asked, as this segment tells.
     pub(crate) kernel_drops: u64,
+    /// Where the blocks begin that are to be searched: those before it have been.
+    pub(crate) from_bytes: u64,
+}
+
+/// How far an answer that goes on has got.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Where the blocks of a packet file end that were searched.
+    files: BTreeMap<(u32, SegmentId), u64>,
+    /// Files that cannot be searched, and are named.
+    named: BTreeSet<String>,
+}
+
+/// What became of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Considered {
+    /// It has been looked into before.
+    Known,
+    /// All of its packets are outside of the time asked.
+    Outside,
+    /// It is to be looked into.
+    Within,
+    /// It cannot be.
+    Unreadable,
 }
 
 impl Selection {
-    /// Of the segments of `catalogue`, those that `expr` may match. Where `interrupted` says to give up, the receipt is
+    /// Of the segments of `catalogue`, those that `expr` may match, but for what was `seen` before. Where `interrupted` says to give up, the receipt is
     /// marked, and the segments that were not looked at are counted as not reached.
     pub(crate) fn of(
         catalogue: &Catalogue,
         expr: &Expr,
         answer: Of,
+        seen: Option<Seen>,
         interrupted: &dyn Fn() -> Option<Truncation>,
     ) -> Self {
         let times = expr.may_match_times();
@@ -58,32 +94,32 @@ impl Selection {
         let receipt = Receipt { asked_from: span.from, asked_until: span.until, ..Receipt::default() };
         let joins = !times.is_empty() && (answer == Of::Flows || expr.looks_at_transport());
         let datagrams = Datagrams::default();
-        let mut selection = Self { times, selected: Vec::new(), datagrams, receipt };
+        let mut selection = Self { times, selected: Vec::new(), datagrams, receipt, seen, named_now: false };
         let mut around = joins.then(|| Surroundings::of(&span));
-        let counts = &mut selection.receipt.segments;
-        counts.total = (catalogue.segments().len() + catalogue.orphans().len()) as u64;
         for (at, segment) in catalogue.segments().iter().enumerate() {
             if let Some(by) = interrupted() {
                 selection.receipt.truncated_by = Some(by);
-                selection.receipt.segments.not_reached += (catalogue.segments().len() - at) as u64;
+                let rest = (catalogue.segments().len() - at) as u64;
+                selection.receipt.segments.total += rest;
+                selection.receipt.segments.not_reached += rest;
                 break;
             }
-            let is_outside = selection.consider(catalogue, segment, &mut around);
-            selection.receipt.segments.outside += u64::from(is_outside);
+            let key = (segment.thread(), segment.id());
+            selection.consider_parts(catalogue, key, std::slice::from_ref(segment), &mut around);
         }
         for orphan in catalogue.orphans() {
             selection.add_orphan(orphan);
         }
         for file in catalogue.open_files() {
             match catalogue.now(file.thread, file.id) {
-                Some(parts) => selection.consider_another(catalogue, &parts, &mut around),
+                Some(parts) => selection.consider_parts(catalogue, (file.thread, file.id), &parts, &mut around),
                 None => selection.add_open_file(file),
             }
         }
         for (thread, id) in catalogue.begun_since() {
             // One that is not known any more is a segment of the time after the question.
             if let Some(parts) = catalogue.now(thread, id) {
-                selection.consider_another(catalogue, &parts, &mut around);
+                selection.consider_parts(catalogue, (thread, id), &parts, &mut around);
             }
         }
         selection.selected.sort_by_key(|selected| (selected.segment.thread(), selected.segment.id()));
@@ -96,26 +132,57 @@ impl Selection {
         selection
     }
 
-    /// A segment that was none when the store was listed, in parts.
-    fn consider_another(&mut self, catalogue: &Catalogue, parts: &[Arc<Segment>], around: &mut Option<Surroundings>) {
-        let mut is_outside = true;
+    /// A segment, which may come in parts while it is written.
+    fn consider_parts(
+        &mut self,
+        catalogue: &Catalogue,
+        key: (u32, SegmentId),
+        parts: &[Arc<Segment>],
+        around: &mut Option<Surroundings>,
+    ) {
+        let searched = self.seen.as_ref().and_then(|seen| seen.files.get(&key).copied());
+        let (mut all, mut until) = (Considered::Known, searched.unwrap_or(0));
         for part in parts {
-            is_outside &= self.consider(catalogue, part, around);
+            let end = part.end_bytes().unwrap_or(u64::MAX);
+            let from_bytes = searched.map_or(0, |searched| if end <= searched { u64::MAX } else { searched });
+            all = all.max(self.consider(catalogue, part, from_bytes, around));
+            until = until.max(end);
         }
-        self.receipt.segments.total += 1;
-        self.receipt.segments.outside += u64::from(is_outside);
+        let is_new = match all {
+            Considered::Unreadable => self.named_now,
+            _ => searched.is_none(),
+        };
+        let counts = &mut self.receipt.segments;
+        counts.total += u64::from(is_new);
+        counts.outside += u64::from(is_new && all <= Considered::Outside);
+        // What cannot be read is tried again.
+        if let Some(seen) = self.seen.as_mut().filter(|_| all != Considered::Unreadable) {
+            let _before = seen.files.insert(key, until);
+        }
     }
 
-    /// Whether all of its packets are outside of the time asked.
-    fn consider(&mut self, catalogue: &Catalogue, segment: &Arc<Segment>, around: &mut Option<Surroundings>) -> bool {
+    /// Considers the blocks of a segment from `from_bytes` on; none of one that is known by now.
+    fn consider(
+        &mut self,
+        catalogue: &Catalogue,
+        segment: &Arc<Segment>,
+        from_bytes: u64,
+        around: &mut Option<Surroundings>,
+    ) -> Considered {
         match segment.summary(catalogue.room()) {
+            Ok(summary) if from_bytes == u64::MAX => {
+                if let (Some(around), Some((first, last))) = (around, summary.bounds) {
+                    around.add(segment, first, last);
+                }
+                Considered::Known
+            }
             Ok(summary) => {
                 let losses = summary.losses.as_deref();
                 if let Some(losses) = losses {
                     losses.add_to(&mut self.receipt, segment.thread(), &self.times);
                 }
                 let (Some((oldest, newest)), Some((first, last))) = (summary.times, summary.bounds) else {
-                    return true;
+                    return Considered::Outside;
                 };
                 let held = self.receipt.held.get_or_insert(Held { oldest, newest });
                 held.oldest = held.oldest.min(oldest);
@@ -126,15 +193,15 @@ impl Selection {
                 if self.times.overlaps(first, last) {
                     self.receipt.segments.of_1_0_1 += u64::from(summary.of_1_0_1);
                     let kernel_drops = losses.map_or(0, |losses| losses.kernel_drops(&self.times));
-                    self.selected.push(Selected { segment: Arc::clone(segment), first, kernel_drops });
-                    return false;
+                    self.selected.push(Selected { segment: Arc::clone(segment), first, kernel_drops, from_bytes });
+                    return Considered::Within;
                 }
-                true
+                Considered::Outside
             }
             Err(fault) => {
                 let may_hold_matches = !self.times.is_empty() && holds_something(&segment.packet_file());
                 self.add_unreadable(segment.index_name(), &fault, may_hold_matches);
-                false
+                Considered::Unreadable
             }
         }
     }
@@ -155,6 +222,7 @@ impl Selection {
                 _ => true,
             };
         self.add_unreadable(orphan.name.clone(), &orphan.fault, may_hold_matches);
+        self.receipt.segments.total += u64::from(self.named_now);
     }
 
     fn overlaps(&self, range: Option<(TimestampNs, TimestampNs)>) -> bool {
@@ -171,7 +239,10 @@ impl Selection {
     }
 
     fn add_unreadable(&mut self, file: String, fault: &Fault, may_hold_matches: bool) {
-        self.receipt.unreadable.push(Unreadable { file, reason: fault.to_string(), may_hold_matches });
+        self.named_now = self.seen.as_mut().is_none_or(|seen| seen.named.insert(file.clone()));
+        if self.named_now {
+            self.receipt.unreadable.push(Unreadable { file, reason: fault.to_string(), may_hold_matches });
+        }
     }
 }
 

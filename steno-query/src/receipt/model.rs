@@ -42,6 +42,30 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Takes in what is known of what was added to the store since.
+    pub(crate) fn join(&mut self, since: Self) {
+        let (counts, more) = (&mut self.segments, since.segments);
+        counts.total += more.total;
+        counts.outside += more.outside;
+        counts.considered += more.considered;
+        counts.not_reached += more.not_reached;
+        counts.of_1_0_1 += more.of_1_0_1;
+        let oldest_newest = |held: Option<Held>| held.map(|held| (held.oldest, held.newest));
+        self.held = match (oldest_newest(self.held), oldest_newest(since.held)) {
+            (Some((oldest, newest)), Some((from, until))) => {
+                Some(Held { oldest: oldest.min(from), newest: newest.max(until) })
+            }
+            _ => since.held.or(self.held),
+        };
+        self.unreadable.extend(since.unreadable);
+        self.unsealed = since.unsealed;
+        self.kernel_drops = self.kernel_drops.saturating_add(since.kernel_drops);
+        self.gaps.extend(since.gaps);
+        self.gaps.sort();
+        self.gaps.dedup();
+        self.truncated_by = since.truncated_by;
+    }
+
     /// Whether everything in the store that matches was delivered: nothing ended the answer early, and no file that could
     /// not be read might hold a match.
     pub fn is_complete(&self) -> bool {

@@ -19,7 +19,7 @@ pub(crate) enum Outcome {
 }
 
 /// The outcomes of all segments that were considered.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Tally(BTreeMap<(u32, SegmentId), Outcome>);
 
 impl Tally {

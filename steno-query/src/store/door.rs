@@ -123,6 +123,28 @@ impl Store {
         Answer::new(&self.catalogue(), query, options)
     }
 
+    /// The same, and then, each time it is told to ([`Answer::go_on`]), what was added since.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = steno_query::Store::open("/var/lib/stenographer")?;
+    /// # let query = steno_query::parse("tcp", steno_core::TimestampNs::MAX)?;
+    /// let mut answer = store.follow(&query, steno_query::Options::default());
+    /// while !answer.has_ended() {
+    ///     while let Some(packet) = answer.next_packet() {
+    ///         println!("{} {} bytes", packet.time, packet.frame.len());
+    ///     }
+    ///     std::thread::sleep(std::time::Duration::from_millis(100));
+    ///     store.refresh()?;
+    ///     answer.go_on(&store);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn follow(&self, query: &Query, options: Options) -> Answer {
+        Answer::following(&self.catalogue(), query, options)
+    }
+
     /// The conversations that match `query`, from the index alone. Of `options`, formats and limits have no meaning here.
     pub fn flows(&self, query: &Query, options: &Options) -> Flows {
         gather(&self.catalogue(), query, options)

@@ -31,6 +31,8 @@ pub struct Segment {
     packets: Option<Arc<File>>,
     /// The number of the first packet: of one that was being written, this may be a part.
     first_packet: u32,
+    /// Where its blocks end in the packet file: of one that was being written, to which more is added.
+    end_bytes: Option<u64>,
 }
 
 /// The index of a segment, of either format. Clones are the same index.
@@ -116,6 +118,7 @@ impl Segment {
             inode: OnceLock::new(),
             packets: None,
             first_packet: 0,
+            end_bytes: None,
         }
     }
 
@@ -125,12 +128,20 @@ impl Segment {
         let names = [id.hidden_name(), id.to_string()];
         let packets = names.iter().find_map(|name| File::open(dirs.packets.join(name)).ok()).map(Arc::new)?;
         let part = |OpenPart { index, first_packet }| {
+            let last = index.block_count().checked_sub(1).and_then(|last| index.block(last).ok());
+            let end_bytes = last.map_or(0, |last| last.offset_bytes.saturating_add(last.used_bytes.into()));
             let index = SegmentIndex::Native(index);
             let (summary, index) = (index.summary().into(), index.into());
             let (dirs, packets) = (Arc::clone(dirs), Some(Arc::clone(&packets)));
-            Arc::new(Self { dirs, id, summary, index, inode: OnceLock::new(), packets, first_packet })
+            let (inode, end_bytes) = (OnceLock::new(), Some(end_bytes));
+            Arc::new(Self { dirs, id, summary, index, inode, packets, first_packet, end_bytes })
         };
         Some(parts.into_iter().map(part).collect())
+    }
+
+    /// Where what is known of it ends in the packet file; `None` of a whole one.
+    pub(crate) fn end_bytes(&self) -> Option<u64> {
+        self.end_bytes
     }
 
     /// The number of its first packet.

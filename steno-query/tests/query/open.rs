@@ -7,16 +7,21 @@ use std::{
 };
 
 use proptest::prelude::*;
-use steno_core::{SegmentId, testkit::recipe};
+use steno_core::{
+    SegmentId,
+    packet::{Fragment, decode},
+    pcap::Format,
+    testkit::recipe,
+};
 use steno_index::log::OpenPart;
 use steno_query::{
-    Options, Query, Store,
+    Answer, Options, Query, Store, Truncation,
     store::{OpenLogs, ThreadDirs},
 };
 
 use crate::{
     generate::{expr, segment},
-    support::{Shape, TestStore, open_parts, query, take},
+    support::{Got, Shape, TestStore, open_parts, query, take},
 };
 
 /// What captures tell, given by a test.
@@ -123,4 +128,101 @@ fn a_file_of_which_nothing_is_told_is_named() {
     assert_eq!(asked(&told), (2, true, 0));
     told.0.lock().unwrap().clear();
     assert_eq!(asked(&told), (0, false, 1));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What is stored, then what arrives: each packet once, whatever becomes of its file meanwhile.
+    #[test]
+    fn a_following_answer_gives_each_packet_once(
+        sealed in segment(20),
+        (packets, shape) in segment(40),
+        late in segment(20),
+        expr in expr(),
+        blocks_each in 1usize..6,
+        format in prop::sample::select(vec![Format::PcapNs, Format::PcapNg]),
+    ) {
+        let (mut sealed, mut packets, mut late) = (sealed, packets, late);
+        for each in [&mut sealed.0, &mut packets, &mut late.0] {
+            // Which datagram a later fragment is of may be known only once it has been passed over.
+            each.retain(|packet| decode(&packet.frame(), &mut Vec::new()).fragment == Fragment::Whole);
+        }
+        let mut store = TestStore::new();
+        store.add(0, 100_000_000, &sealed.0, &sealed.1);
+        let told = Arc::new(Told::default());
+        store.add(0, LAST, &packets, &shape);
+        let index = fs::read(store.index_file(0, LAST)).unwrap();
+        let parts = open_parts(&packets, &shape, blocks_each);
+        told.unseal(&store, 0, Vec::new());
+        fs::create_dir_all(store.path().join("PKT1")).unwrap();
+        fs::create_dir_all(store.path().join("IDX1")).unwrap();
+        let opened = open(&store, &told);
+        let query = Query { expr };
+        let mut answer = opened.follow(&query, Options::default());
+        let mut bytes = opened.follow(&query, Options { format, ..Options::default() });
+        let (mut got, mut file, mut chunk) = (take(&mut answer), Vec::new(), Vec::new());
+        let mut go_on = |answer: &mut Answer, bytes: &mut Answer, got: &mut Vec<Got>| {
+            while bytes.next_chunk(&mut chunk) {
+                file.extend_from_slice(&chunk);
+            }
+            opened.refresh().unwrap();
+            answer.go_on(&opened);
+            bytes.go_on(&opened);
+            let more = take(answer);
+            assert!(more.is_sorted_by_key(|packet| packet.time));
+            got.extend(more);
+        };
+        for known in 1..=parts.len() {
+            let _ = told.0.lock().unwrap().insert((0, SegmentId(LAST)), parts[..known].to_vec());
+            go_on(&mut answer, &mut bytes, &mut got);
+            // Nothing new.
+            go_on(&mut answer, &mut bytes, &mut got);
+        }
+        let paths = store.paths(0, LAST);
+        fs::rename(paths.hidden_packet_file(), paths.packet_file()).unwrap();
+        fs::write(paths.index_file(), &index).unwrap();
+        let _kept = told.0.lock().unwrap().remove(&(0, SegmentId(LAST)));
+        go_on(&mut answer, &mut bytes, &mut got);
+        store.add(1, 300_000_000, &late.0, &late.1);
+        go_on(&mut answer, &mut bytes, &mut got);
+        go_on(&mut answer, &mut bytes, &mut got);
+        let mut expected = store.scan(&query.expr);
+        expected.sort_by_key(|packet| packet.place);
+        got.sort_by_key(|packet| packet.place);
+        prop_assert_eq!(&got, &expected);
+        prop_assert_eq!(answer.receipt().packets, got.len() as u64);
+        prop_assert!(!answer.has_ended() && !bytes.has_ended());
+        let receipt = bytes.receipt();
+        prop_assert_eq!((receipt.packets, receipt.segments.total), (got.len() as u64, 3));
+        prop_assert_eq!(receipt.truncated_by, Some(Truncation::Unfinished));
+        let _rest = bytes.next_chunk(&mut chunk);
+        file.extend_from_slice(&chunk);
+        prop_assert_eq!(receipt.blake3.is_some(), !file.is_empty());
+    }
+}
+
+#[test]
+fn a_following_answer_ends_by_its_limit_and_its_deadline() {
+    let mut store = TestStore::new();
+    let lines = "300 ip 10.0.0.1 > 10.0.0.2 udp 1000 > 53\n301 ip 10.0.0.1 > 10.0.0.2 udp 1000 > 53\n";
+    store.add(0, 300_000_000, &recipe(lines).unwrap(), &Shape::default());
+    let opened = store.open();
+    let mut answer = opened.follow(&query("udp"), Options { limit_packets: Some(3), ..Options::default() });
+    assert_eq!((take(&mut answer).len(), answer.has_ended()), (2, false));
+    store.add(0, 400_000_000, &recipe(&lines.replace("30", "40")).unwrap(), &Shape::default());
+    opened.refresh().unwrap();
+    answer.go_on(&opened);
+    assert_eq!((take(&mut answer).len(), answer.has_ended()), (1, true));
+    assert_eq!(answer.receipt().truncated_by, Some(Truncation::LimitPackets));
+    answer.go_on(&opened);
+    assert!(answer.next_packet().is_none());
+
+    let soon = std::time::Instant::now() + std::time::Duration::from_millis(5);
+    let mut answer = opened.follow(&query("udp"), Options { deadline: Some(soon), ..Options::default() });
+    while !answer.has_ended() {
+        let _some = take(&mut answer);
+        answer.go_on(&opened);
+    }
+    assert_eq!(answer.receipt().truncated_by, Some(Truncation::Deadline));
 }
