@@ -119,6 +119,21 @@ impl LiveStore {
         pins.pin_what_is_left(within(&store.catalogue(), span))
     }
 
+    /// The same for an answer that goes on: pins the segments that `is_wanted` says, whatever times they are of.
+    pub(crate) fn pin_more(&self, is_wanted: impl Fn(u32, SegmentId) -> bool) -> Pin {
+        let Inner { store, pins, .. } = &*self.0;
+        self.0.list_for_query();
+        let catalogue = store.catalogue();
+        let keys = catalogue.segments().iter().map(|segment| (segment.thread(), segment.id()));
+        // What has just gone is among the removals.
+        pins.pin_what_is_left(keys.filter(|&(thread, id)| is_wanted(thread, id)))
+    }
+
+    /// What retention removes.
+    pub(crate) fn pins(&self) -> &Pins {
+        &self.0.pins
+    }
+
     /// Where it is said which files cannot be read.
     pub(crate) fn log(&self) -> &UnreadableLog {
         &self.0.log

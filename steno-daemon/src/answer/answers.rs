@@ -10,16 +10,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use steno_core::{Clock, pcap::Format};
+use steno_core::{Clock, SegmentId, pcap::Format};
 use steno_proto::v1::{self, Truncation};
-use steno_query::{Cancel, Options, Query, QueryErrors};
+use steno_query::{Answer, Cancel, Options, Query, QueryErrors};
 use tokio::task::spawn_blocking;
 
 use super::{
     Bounds, HangUp, Parts, Refused, convert,
     limits::{Gate, Ticket},
     segments,
-    worker::{self, SensorBounds, Worker},
+    worker::{self, Over, SensorBounds, Worker},
 };
 use crate::{
     metrics::{Method, Metrics, Outcome},
@@ -27,6 +27,8 @@ use crate::{
     sensor::SensorView,
 };
 
+/// How often an answer that follows looks for what was captured.
+const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 /// Flows of a batch.
 const BATCH_FLOWS: usize = 256;
 
@@ -58,6 +60,8 @@ pub struct Ask {
     pub max_bytes: Option<u64>,
     /// End after so long.
     pub deadline: Option<Duration>,
+    /// Go on with packets that are captured later. The sensor's own deadline does not end that; its bound of bytes does.
+    pub follow: bool,
     /// Who hangs up where nothing is taken of the answer any more.
     pub hang_up: HangUp,
 }
@@ -72,6 +76,7 @@ impl Ask {
             max_packets: None,
             max_bytes: None,
             deadline: None,
+            follow: false,
             hang_up: HangUp::default(),
         }
     }
@@ -298,20 +303,45 @@ impl Answers {
 
 impl Inner {
     fn find_packets(&self, worker: &mut Worker<Bytes>, ask: &Ask) -> (v1::Receipt, SensorBounds) {
-        let (options, bounds, _pin) = self.prepare(worker, ask);
-        let mut answer = self.view.store().store().answer(&ask.query, options);
-        let mut chunk = Vec::new();
-        while answer.next_chunk(&mut chunk) {
-            // The chunk goes to the client as it is; a copy would cost more than new memory.
-            if worker.hand_over(std::mem::take(&mut chunk).into()).is_err() {
-                break;
-            }
-            worker.count(|| {
-                let receipt = answer.receipt();
-                (receipt.packets, receipt.bytes)
-            });
+        let (options, bounds, pin) = self.prepare(worker, ask);
+        let store = self.view.store();
+        let removals = store.pins().removals();
+        let mut answer = match ask.follow {
+            true => store.store().follow(&ask.query, options),
+            false => store.store().answer(&ask.query, options),
+        };
+        if deliver(worker, &mut answer).is_ok() && ask.follow {
+            drop(pin);
+            let _over = self.follow(worker, &mut answer, removals);
         }
         (self.receipt(answer.receipt(), ask), bounds)
+    }
+
+    /// Goes on with what is captured, until the answer ends or is over. `removals` were those before it began.
+    fn follow(&self, worker: &mut Worker<Bytes>, answer: &mut Answer, mut removals: u64) -> Result<(), Over> {
+        let store = self.view.store();
+        while !answer.has_ended() {
+            worker.pause(FOLLOW_EVERY)?;
+            let _pin = store.pin_more(|thread, id| !answer.has_searched(thread, id));
+            let (removed, more) = store.pins().removed_since(removals);
+            removals = removals.saturating_add(more).saturating_add(removed.len() as u64);
+            // What it had not come to, because its client takes less than is captured, is not to be had any more.
+            let mut missed: Vec<String> =
+                removed.iter().filter(|(thread, id)| !answer.has_searched(*thread, *id)).map(packet_name).collect();
+            if more > 0 {
+                missed.push(format!("{more} more packet files"));
+            }
+            answer.go_on(store.store());
+            deliver(worker, answer)?;
+            if !missed.is_empty() {
+                answer.end_without(
+                    missed,
+                    "removed by retention before the answer, which follows too slowly, came to it",
+                );
+                deliver(worker, answer)?;
+            }
+        }
+        Ok(())
     }
 
     fn find_flows(&self, worker: &mut Worker<v1::FlowBatch>, ask: &Ask) -> (v1::Receipt, SensorBounds) {
@@ -350,7 +380,7 @@ impl Inner {
         let own = &self.bounds;
         let bounds = SensorBounds {
             bytes: own.most_bytes.is_some_and(|most| ask.max_bytes.is_none_or(|asked| most < asked)),
-            deadline: own.deadline.is_some_and(|most| ask.deadline.is_none_or(|asked| most < asked)),
+            deadline: !ask.follow && own.deadline.is_some_and(|most| ask.deadline.is_none_or(|asked| most < asked)),
         };
         let deadline = if bounds.deadline { own.deadline } else { ask.deadline };
         let options = Options {
@@ -375,4 +405,23 @@ impl Inner {
         receipt.gaps.dedup();
         convert::receipt(receipt)
     }
+}
+
+/// Hands over all chunks that there are.
+fn deliver(worker: &mut Worker<Bytes>, answer: &mut Answer) -> Result<(), Over> {
+    let mut chunk = Vec::new();
+    while answer.next_chunk(&mut chunk) {
+        // The chunk goes to the client as it is; a copy would cost more than new memory.
+        worker.hand_over(std::mem::take(&mut chunk).into())?;
+        worker.count(|| {
+            let receipt = answer.receipt();
+            (receipt.packets, receipt.bytes)
+        });
+    }
+    Ok(())
+}
+
+/// A packet file as receipts name it.
+fn packet_name((thread, id): &(u32, SegmentId)) -> String {
+    format!("PKT{thread}/{id}")
 }

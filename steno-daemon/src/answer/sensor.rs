@@ -77,11 +77,6 @@ impl Sensor for SensorService {
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
         let (hang_up, request) = taken_apart(request);
-        if request.follow {
-            let why =
-                "this version cannot follow a query yet: leave out `follow`, and ask again later for what came since";
-            return Err(self.refuse(Method::Query, Status::unimplemented(why)));
-        }
         let Some(format) = convert::format(request.format) else {
             let why = format!("format {} is not known: it is 1 (pcap), 2 (pcap-ns) or 3 (pcapng)", request.format);
             return Err(self.refuse(Method::Query, Status::invalid_argument(why)));
@@ -90,6 +85,7 @@ impl Sensor for SensorService {
             format,
             max_packets: request.max_packets,
             max_bytes: request.max_bytes,
+            follow: request.follow,
             ..self.ask(Method::Query, &request.query, request.deadline_ms, hang_up)?
         };
         let chunk_bytes = match usize::try_from(request.chunk_bytes).unwrap_or(usize::MAX) {

@@ -152,6 +152,21 @@ impl<T> Worker<T> {
         }
     }
 
+    /// Waits for so long, unless it is over.
+    pub(super) fn pause(&mut self, time: Duration) -> Result<(), Over> {
+        let (items, stopped) = (&self.items, self.ticket.gate().stopped());
+        let cut = self.runtime.block_on(async {
+            select! {
+                biased;
+                () = items.closed() => Some(Cut::Gone),
+                () = stopped.cancelled() => Some(Cut::Stopping),
+                () = sleep(time) => None,
+            }
+        });
+        self.cut = cut;
+        if cut.is_some() { Err(Over) } else { Ok(()) }
+    }
+
     /// Something was handed over. `sum` says the packets and bytes of all that was, and is asked now and then only.
     pub(super) fn count(&mut self, sum: impl FnOnce() -> (u64, u64)) {
         if self.tally.counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {

@@ -5,7 +5,7 @@
 //! takes a segment that went by the rules for one that is damaged.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -13,6 +13,9 @@ use steno_core::SegmentId;
 
 /// How many removed segments are remembered; the oldest ones make room.
 const MAX_GONE: usize = 100_000;
+
+/// How many of those that were removed last are listed.
+const MAX_REMOVED: usize = 10_000;
 
 /// A segment among all threads.
 type Key = (u32, SegmentId);
@@ -29,6 +32,9 @@ struct State {
     pinned: BTreeMap<Key, u64>,
     /// Being removed, or removed.
     gone: BTreeSet<Key>,
+    /// The last ones that were removed, and how many there were before them.
+    removed: VecDeque<Key>,
+    removed_before: u64,
 }
 
 /// A segment that was asked for has been removed, or is about to be: list the store again and ask for what it holds now.
@@ -119,6 +125,19 @@ impl Pins {
         Some(Claim { pins: self.clone(), key, removed: false })
     }
 
+    /// How many segments have been removed so far.
+    pub(crate) fn removals(&self) -> u64 {
+        let state = self.state();
+        state.removed_before.saturating_add(state.removed.len() as u64)
+    }
+
+    /// Those that were removed after so many: as far as they are remembered, and how many are not.
+    pub(crate) fn removed_since(&self, removals: u64) -> (Vec<(u32, SegmentId)>, u64) {
+        let state = self.state();
+        let skipped = usize::try_from(removals.saturating_sub(state.removed_before)).unwrap_or(usize::MAX);
+        (state.removed.iter().skip(skipped).copied().collect(), state.removed_before.saturating_sub(removals))
+    }
+
     /// Held while the files of a segment go, one after the other, and while the directories are listed: so nobody sees half
     /// of a segment and takes it for one that is damaged.
     pub(crate) fn files(&self) -> MutexGuard<'_, ()> {
@@ -147,6 +166,12 @@ impl Drop for Pin {
 impl Claim {
     pub(crate) fn removed(mut self) {
         self.removed = true;
+        let mut state = self.pins.state();
+        if state.removed.len() >= MAX_REMOVED {
+            let _ = state.removed.pop_front();
+            state.removed_before += 1;
+        }
+        state.removed.push_back(self.key);
     }
 }
 
@@ -161,6 +186,22 @@ impl Drop for Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_removed_is_told_as_far_as_it_is_remembered() {
+        let pins = Pins::new();
+        let remove = |id| pins.claim(0, SegmentId(id)).unwrap().removed();
+        remove(1);
+        let mark = pins.removals();
+        assert_eq!((mark, pins.removed_since(mark)), (1, (Vec::new(), 0)));
+        drop(pins.claim(0, SegmentId(2)));
+        remove(3);
+        assert_eq!(pins.removed_since(mark), (vec![(0, SegmentId(3))], 0));
+        (10..10 + MAX_REMOVED as u64).for_each(remove);
+        let (listed, more) = pins.removed_since(mark);
+        assert_eq!((listed.len(), more), (MAX_REMOVED, 1));
+        assert_eq!(pins.removed_since(pins.removals()), (Vec::new(), 0));
+    }
 
     const A: Key = (0, SegmentId(1));
     const B: Key = (1, SegmentId(1));

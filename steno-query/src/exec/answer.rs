@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Query,
     plan::{Matcher, Of, Seen, Selected, Selection},
-    receipt::{Receipt, Tally, Truncation},
+    receipt::{Receipt, Tally, Truncation, Unreadable},
     store::{Catalogue, Store},
 };
 
@@ -112,6 +112,18 @@ impl Answer {
         self.receipt.join(receipt);
         self.ended = self.receipt.truncated_by.map(Some);
         self.following = seen.map(|seen| Following { query, seen });
+    }
+
+    /// Of an answer that follows: whether a segment was searched to its end, or named as one that cannot be.
+    pub fn has_searched(&self, thread: u32, id: SegmentId) -> bool {
+        self.following.as_ref().is_some_and(|following| following.seen.is_done(thread, id))
+    }
+
+    /// Ends an answer that follows, because these files went before it came to them.
+    pub fn end_without(&mut self, files: impl IntoIterator<Item = String>, reason: &str) {
+        let lost = |file| Unreadable { file, reason: reason.to_owned(), may_hold_matches: true };
+        self.receipt.unreadable.extend(files.into_iter().map(lost));
+        self.ended = self.ended.or(Some(None));
     }
 
     /// Whether it has come to its end. One that follows does so for what its options say only.

@@ -66,6 +66,13 @@ pub(crate) struct Seen {
     named: BTreeSet<String>,
 }
 
+impl Seen {
+    /// Whether nothing will be added to what was searched, or it is known that it cannot be.
+    pub(crate) fn is_done(&self, thread: u32, id: SegmentId) -> bool {
+        self.files.get(&(thread, id)) == Some(&u64::MAX) || self.named.contains(&format!("IDX{thread}/{id}"))
+    }
+}
+
 /// What became of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Considered {

@@ -1,6 +1,7 @@
 //! The services over a loopback port, against a store that the tests made.
 
 mod ends;
+mod follow;
 mod legacy;
 mod load;
 mod round_trip;

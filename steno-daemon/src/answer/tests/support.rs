@@ -9,7 +9,7 @@ use std::{
 };
 
 use steno_core::{
-    FixedClock, TimestampNs,
+    FixedClock, SegmentId, TimestampNs,
     block::{Block, BlockWriter, Push},
     testkit::FrameBuilder,
 };
@@ -23,7 +23,7 @@ use crate::{
     answer::{Answers, Bounds, Host, LegacyLimits, services},
     capture::ThreadDirectories,
     metrics::Metrics,
-    retention::ThreadRetention,
+    retention::{Pins, ThreadRetention},
     sensor::{Sensor, SensorSettings},
 };
 
@@ -59,6 +59,16 @@ impl TestStore {
         ThreadDirectories { thread, packets: at("PKT"), index: at("IDX") }
     }
 
+    /// Removes a segment as retention does.
+    pub(super) fn remove(&self, pins: &Pins, thread: u32, segment: u32) {
+        let claim = pins.claim(thread, SegmentId(Self::id(segment))).expect("nobody reads it");
+        let directories = self.directories(thread);
+        for directory in [directories.index, directories.packets] {
+            fs::remove_file(directory.join(Self::id(segment).to_string())).unwrap();
+        }
+        claim.removed();
+    }
+
     /// The name of a thread's segment.
     pub(super) fn id(segment: u32) -> u64 {
         (u64::from(EPOCH_S) + u64::from(segment) * 1000) * 1_000_000
@@ -83,7 +93,7 @@ impl TestStore {
         all
     }
 
-    fn add(&self, thread: u32, segment: u32, packets: u32, payload: usize) {
+    pub(super) fn add(&self, thread: u32, segment: u32, packets: u32, payload: usize) {
         let (mut file, mut log, mut writer) = (Vec::new(), Log::new(), BlockWriter::new(BLOCK_BYTES));
         let mut finish = |writer: &mut BlockWriter| {
             let offset = file.len() as u64;
