@@ -127,7 +127,8 @@ pub struct ReadArgs {
     /// Write the receipt of the answer to FILE, as JSON
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,
-    /// Go on with packets as they arrive (not supported yet)
+    /// After the packets that are stored, go on with those that arrive, until interrupted. Of a sensor that captures they come
+    /// as soon as their block is on the disk; with `--store`, as soon as their file is sealed
     #[arg(long)]
     pub follow: bool,
     /// Arguments for tcpdump, after `--`

@@ -41,6 +41,8 @@ pub(super) struct Tcpdump<'a> {
     pub(super) program: &'a OsStr,
     /// The name of its standard input.
     pub(super) input: &'a str,
+    /// Whether it is to show each packet at once.
+    pub(super) by_line: bool,
     /// What the user wants it to be told.
     pub(super) args: &'a [OsString],
 }
@@ -59,7 +61,9 @@ impl Tcpdump<'_> {
     /// Hands it the answer. Where it stops reading (`-c 5`), that is all that is wanted.
     pub(super) fn print(&self, answer: &mut impl Answering) -> Result<Printed, CommandError> {
         let mut command = Command::new(self.program);
-        let command = command.args(["-r", self.input, "-s", "0"]).args(self.args).stdin(Stdio::piped());
+        let command = command.args(["-r", self.input, "-s", "0"]);
+        let command = if self.by_line { command.arg("-l") } else { command };
+        let command = command.args(self.args).stdin(Stdio::piped());
         match command.spawn() {
             Ok(tcpdump) => through(answer, tcpdump),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Printed::Missing(e)),
@@ -97,18 +101,18 @@ fn through(answer: &mut impl Answering, mut tcpdump: Child) -> Result<Printed, C
 /// One plain line a packet of an answer in this format, which is not pcapng.
 pub(super) fn to_lines(answer: &mut impl Answering, format: Format) -> Result<Reader, CommandError> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut print = |chunk: &[u8], more: bool| {
+    let mut print = |chunk: &[u8]| {
         for (time, wire_len, frame) in pcap_packets(format, chunk) {
             writeln!(out, "{}", packet_line(time, wire_len, &Frame::new(frame)))?;
         }
-        if more { Ok(()) } else { out.flush() }
+        out.flush()
     };
     let mut chunk = Vec::new();
     loop {
         let next = answer.next_chunk(&mut chunk);
         let more = matches!(next, Ok(true));
         // What was found is shown, whatever became of the rest.
-        match print(if more { &chunk } else { &[] }, more) {
+        match print(if more { &chunk } else { &[] }) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(Reader::Gone),
             printed => printed.map_err(CommandError::Stdout)?,
         }

@@ -9,7 +9,8 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use steno_core::{Clock as _, SystemClock};
@@ -32,11 +33,6 @@ use crate::{
 
 /// Delivers the packets, then the receipt.
 pub(super) fn read(args: &ReadArgs, interrupted: &Arc<AtomicBool>) -> Result<Exit, CommandError> {
-    if args.follow {
-        return Err(CommandError::Usage(
-            "--follow is not supported yet: ask again later for what came since".to_owned(),
-        ));
-    }
     match source(&args.source, interrupted)? {
         Source::Store(dir) => read_store(args, dir, interrupted),
         Source::Sensor(sensor) => read_sensor(args, &sensor, interrupted),
@@ -54,10 +50,14 @@ fn read_store(args: &ReadArgs, dir: &Path, interrupted: &Arc<AtomicBool>) -> Res
         deadline: args.deadline.and_then(|within| Instant::now().checked_add(within)),
         ..Options::default()
     };
-    let mut answer = store.answer(&query, options);
-    let delivered = deliver(&mut answer, args);
+    let (delivered, receipt) = if args.follow {
+        let mut following = Following { answer: store.follow(&query, options), store: &store };
+        (deliver(&mut following, args), following.answer.receipt())
+    } else {
+        let mut answer = store.answer(&query, options);
+        (deliver(&mut answer, args), answer.receipt())
+    };
     // Whatever went wrong, the receipt says what was delivered before.
-    let receipt = answer.receipt();
     give_receipt(&receipt, args)?;
     match delivered? {
         _ if interrupted.load(Ordering::Relaxed) => Ok(Exit::Interrupted),
@@ -74,6 +74,7 @@ fn read_sensor(args: &ReadArgs, sensor: &Sensor, interrupted: &AtomicBool) -> Re
         max_bytes: args.limit_bytes,
         max_packets: args.limit_packets,
         deadline_ms: args.deadline.map_or(0, milliseconds),
+        follow: args.follow,
         ..v1::QueryRequest::default()
     };
     let to_stdout = args.write.as_deref().is_none_or(|path| path == "-");
@@ -113,7 +114,13 @@ fn deliver(answer: &mut impl Answering, args: &ReadArgs) -> Result<Reader, Comma
     if let Some(path) = &args.write {
         return to_file(answer, path);
     }
-    let tcpdump = Tcpdump { program: OsStr::new("tcpdump"), input: "-", args: &args.tcpdump_args };
+    let tcpdump = Tcpdump {
+        program: OsStr::new("tcpdump"),
+        input: "-",
+        // Nobody who follows wants to wait for a full page.
+        by_line: args.follow,
+        args: &args.tcpdump_args,
+    };
     match tcpdump.print(answer)? {
         Printed::Done(reader) => Ok(reader),
         Printed::Failed(status) => Err(CommandError::Program(format!("tcpdump ended with {status}"))),
@@ -127,6 +134,31 @@ fn deliver(answer: &mut impl Answering, args: &ReadArgs) -> Result<Reader, Comma
 impl Answering for Answer {
     fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, CommandError> {
         Ok(Answer::next_chunk(self, chunk))
+    }
+}
+
+/// How often a store is looked into for what was added.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// An answer from files that goes on with those that are added.
+struct Following<'a> {
+    answer: Answer,
+    store: &'a Store,
+}
+
+impl Answering for Following<'_> {
+    fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, CommandError> {
+        loop {
+            if self.answer.next_chunk(chunk) {
+                return Ok(true);
+            }
+            if self.answer.has_ended() {
+                return Ok(false);
+            }
+            thread::sleep(LOOK_EVERY);
+            self.store.refresh()?;
+            self.answer.go_on(self.store);
+        }
     }
 }
 

@@ -102,7 +102,8 @@ fn run(args: &StenoreadArgs) -> Result<End, CommandError> {
     let writes = args.tcpdump_args.iter().any(|arg| arg.as_bytes().starts_with(b"-w"));
     let mut remote = Remote::new(sensor.packets(request)?, Progress::new(!writes && io::stdout().is_terminal()));
     let program = tcpdump();
-    let tcpdump = Tcpdump { program: program.as_os_str(), input: "/dev/stdin", args: &args.tcpdump_args };
+    let tcpdump =
+        Tcpdump { program: program.as_os_str(), input: "/dev/stdin", by_line: false, args: &args.tcpdump_args };
     let printed = match tcpdump.print(&mut remote) {
         Ok(Printed::Missing(_)) if args.tcpdump_args.is_empty() => {
             to_lines(&mut remote, Format::Pcap).map(Printed::Done)

@@ -118,7 +118,7 @@ fn bad_usage_has_status_2_and_says_what_to_do() {
     let store = recipe_store();
     let dir = store.path();
     let dir = dir.to_str().unwrap();
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 12] = [
         (&[], "Usage: steno"),
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
         (&["read"], "<QUERY>"),
@@ -127,7 +127,6 @@ fn bad_usage_has_status_2_and_says_what_to_do() {
         (&["read", "tcp", "--server", "sensor:x", "--certs", dir], "\"sensor:x\" is no HOST:PORT"),
         (&["read", "tcp", "--store", dir, "--config", dir], "cannot be used with"),
         (&["read", "tcp", "--store", dir, "--deadline", "5"], "it takes a number and a unit"),
-        (&["read", "tcp", "--store", dir, "--follow"], "--follow is not supported yet"),
         (&["read", "tcp", "--store", dir, "-w", "x", "--format", "snoop"], "possible values: pcap, pcap-ns, pcapng"),
         (&["read", "tcp", "--store", dir, "-w", "x", "--", "-n"], "cannot be used with"),
         (&["flows", "tcp", "--store", dir, "--json", "--csv"], "cannot be used with"),

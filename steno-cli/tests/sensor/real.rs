@@ -157,6 +157,47 @@ fn a_sensor_answers_as_its_files_do() {
 }
 
 #[test]
+fn what_is_stored_is_followed_by_what_arrives_until_interrupted() {
+    let files = tempfile::tempdir().unwrap();
+    let made = made(files.path());
+    let Some(bench) = Bench::start(&[made.clone()]) else { return };
+    let start = |source: &[&str], more: &[&str]| {
+        let mut command = command(env!("CARGO_BIN_EXE_steno"), bench.root.path());
+        let _ = command.args(["read", "udp", "--follow"]).args(source).args(more).env("PATH", "/nonexistent");
+        command
+    };
+    let sensor = ["--config", "config"];
+    let (file, store) = (["-w", "sensor.pcap"], ["--store", "store", "-w", "store.pcap"]);
+    let lines = fs::File::create(bench.root.path().join("lines")).unwrap();
+    let running = [
+        Running::start(&mut start(&sensor, &file)),
+        Running::start(&mut start(&store, &[])),
+        Running::start(start(&sensor, &[]).stdout(lines)),
+    ];
+    let length = |name: &str| fs::metadata(bench.root.path().join(name)).map_or(0, |metadata| metadata.len());
+    let lines = || fs::read_to_string(bench.root.path().join("lines")).unwrap().lines().count();
+    let once = fs::metadata(&made).unwrap().len();
+    for times in 1..=3 {
+        let bytes = 24 + times * (once - 24);
+        until("all have what is stored", || length("sensor.pcap") >= bytes && length("store.pcap") >= bytes);
+        until("a line for each", || lines() as u64 >= times * 1_000);
+        assert_eq!((length("sensor.pcap"), length("store.pcap"), lines() as u64), (bytes, bytes, times * 1_000));
+        if times < 3 {
+            let run = steno(bench.root.path(), &["import", made.to_str().unwrap(), "--store", "store"]);
+            assert_eq!(run.status, Some(0), "{run:?}");
+        }
+    }
+    for run in running {
+        run.interrupt();
+        let run = run.end();
+        assert_eq!(run.status, Some(130), "{run:?}");
+        assert!(run.err.contains("3000 packets"), "{run:?}");
+    }
+    let limited = Running::start(&mut start(&sensor, &["-w", "-", "--limit-packets", "5"])).end();
+    assert_eq!(limited.status, Some(3), "{limited:?}");
+}
+
+#[test]
 fn stenoread_prints_what_tcpdump_prints_of_the_same_packets() {
     let there = Command::new("tcpdump").arg("--version").output();
     if !need(there.is_ok_and(|output| output.status.success()), "tcpdump") {

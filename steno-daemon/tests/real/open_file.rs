@@ -1,6 +1,7 @@
 //! What is in a file that is being written is found as soon as it is on the disk, and once, whatever becomes of the file.
 
 use std::{
+    sync::atomic::Ordering,
     thread,
     time::{Duration, Instant},
 };
@@ -99,5 +100,35 @@ fn what_a_killed_capture_was_writing_is_found_all_the_while() {
         captures(kill + 1);
         until("it is found sealed", || client.query("udp port 9").unwrap().receipt.packets == sent);
     }
+    drop(daemon);
+}
+
+#[test]
+fn a_follower_gets_each_packet_once_while_files_are_sealed_and_captures_killed() {
+    let Some(bench) = Bench::enter() else { return };
+    bench.configure(&SHORT, None);
+    let daemon = bench.start();
+    let mut client = Client::connect(&bench.data());
+    let captures =
+        |times: usize| until("it captures", || bench.log().matches("capturing interface=\"v1\"").count() >= times);
+    captures(1);
+    let mut sent = burst(Duration::from_millis(300));
+    let followed = client.follow("udp port 9");
+    let other = client.follow("udp port 9 and host 10.0.0.1");
+    for turn in 1..=3 {
+        for i in 0..5 {
+            sent += burst(Duration::from_millis(150 + 210 * i));
+        }
+        until("all are found", || client.query("udp port 9").unwrap().receipt.packets == sent);
+        let bytes = client.query("udp port 9").unwrap().receipt.bytes;
+        until("all have come", || followed.load(Ordering::Relaxed) >= bytes);
+        kill_process(pid(daemon.stenotype().unwrap()), Signal::KILL).unwrap();
+        captures(turn + 1);
+        until("it is found sealed", || client.query("udp port 9").unwrap().receipt.packets == sent);
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(followed.load(Ordering::Relaxed), bytes, "nothing comes twice");
+    }
+    eprintln!("{sent} packets followed over {} files and 3 kills", bench.indexes(false).len());
+    drop((followed, other));
     drop(daemon);
 }

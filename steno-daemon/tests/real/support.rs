@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -347,6 +347,25 @@ impl Client {
     pub(crate) fn query(&mut self, query: &str) -> Result<Answer, Status> {
         let (answer, end) = self.query_with_its_end(query);
         end.map(|()| answer.unwrap_or_else(|| panic!("{query:?} ended well and without a receipt")))
+    }
+
+    /// Follows a query until the last clone of what counts its bytes is dropped.
+    pub(crate) fn follow(&mut self, query: &str) -> Arc<AtomicU64> {
+        let request = QueryRequest { query: query.to_owned(), follow: true, ..QueryRequest::default() };
+        let (counted, mut sensor) = (Arc::new(AtomicU64::new(0)), self.sensor.clone());
+        let bytes = Arc::downgrade(&counted);
+        let _detached = self.runtime.spawn(async move {
+            let mut stream = sensor.query(request).await.unwrap().into_inner();
+            while let Some(message) = stream.message().await.unwrap() {
+                let Some(bytes) = bytes.upgrade() else { return };
+                match message.part.unwrap() {
+                    Part::Chunk(chunk) => drop(bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed)),
+                    Part::Progress(_) => {}
+                    Part::Receipt(receipt) => panic!("it ended: {receipt:?}"),
+                }
+            }
+        });
+        counted
     }
 
     /// The packets of a query, and the status of its stream beside them.
