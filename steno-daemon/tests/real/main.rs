@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod foreign;
+mod fresh;
 mod kills;
 mod life;
 mod open_file;
