@@ -8,7 +8,7 @@ use steno_query::{
     Flow, Receipt, Truncation,
     flows::Traffic,
     plan::{Estimate, SegmentPlan},
-    receipt::{Gap, Held, SegmentCounts, Unreadable, Unsealed},
+    receipt::{ClockStep, Gap, Held, Losses, SegmentCounts, Unreadable, Unsealed},
 };
 
 use super::SensorError;
@@ -42,6 +42,9 @@ pub(crate) fn receipt(message: v1::Receipt) -> Receipt {
     receipt.bytes = message.bytes;
     receipt.kernel_drops = message.kernel_drops;
     receipt.gaps = message.gaps.into_iter().map(gap).collect();
+    receipt.gap_ns = message.gap_ns;
+    receipt.losses = message.losses.map(losses).unwrap_or_default();
+    receipt.clock_steps = message.clock_steps.into_iter().map(clock_step).collect();
     receipt.truncated_by = truncated_by;
     receipt.blake3 = Some(message.blake3).filter(|digest| !digest.is_empty());
     if !message.complete && receipt.is_complete() {
@@ -85,6 +88,22 @@ pub(crate) fn gap(message: v1::Gap) -> Gap {
         thread: message.thread,
         reason: message.reason,
     }
+}
+
+pub(crate) fn losses(message: v1::Losses) -> Losses {
+    Losses {
+        ring_freezes: message.ring_freezes,
+        cut_packets: message.cut_packets,
+        not_written_packets: message.not_written_packets,
+        write_stall_ns: message.write_stall_ns,
+        interface_dropped_packets: message.interface_dropped_packets,
+        interface_missed_packets: message.interface_missed_packets,
+        interface_overrun_packets: message.interface_overrun_packets,
+    }
+}
+
+pub(crate) fn clock_step(message: v1::ClockStep) -> ClockStep {
+    ClockStep { from: TimestampNs::new(message.from_ns), to: TimestampNs::new(message.to_ns), thread: message.thread }
 }
 
 /// A flow.
@@ -174,6 +193,17 @@ mod tests {
             complete: false,
             truncated_by: v1::Truncation::Stalled.into(),
             blake3: "ab".into(),
+            gap_ns: 14,
+            losses: Some(v1::Losses {
+                ring_freezes: 15,
+                cut_packets: 16,
+                not_written_packets: 17,
+                write_stall_ns: 18,
+                interface_dropped_packets: 19,
+                interface_missed_packets: 20,
+                interface_overrun_packets: 21,
+            }),
+            clock_steps: vec![v1::ClockStep { from_ns: 22, to_ns: 23, thread: 24 }],
         };
         let got = receipt(message);
         let json = serde_json::to_value(&got).unwrap();
@@ -187,6 +217,10 @@ mod tests {
             "unsealed": [{"file": "PKT0/.2", "opened": time(5), "bytes": 6, "may_hold_matches": false}],
             "packets": 8, "bytes": 9, "kernel_drops": 10,
             "gaps": [{"from": time(11), "until": time(12), "thread": 13, "reason": "down"}],
+            "gap_ns": 14,
+            "losses": {"ring_freezes": 15, "cut_packets": 16, "not_written_packets": 17, "write_stall_ns": 18,
+                "interface_dropped_packets": 19, "interface_missed_packets": 20, "interface_overrun_packets": 21},
+            "clock_steps": [{"from": time(22), "to": time(23), "thread": 24}],
             "complete": false, "truncated_by": "stalled", "blake3": "ab",
         });
         assert_eq!(json, expected);

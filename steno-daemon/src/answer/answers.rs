@@ -401,8 +401,7 @@ impl Inner {
     fn receipt(&self, mut receipt: steno_query::Receipt, ask: &Ask) -> v1::Receipt {
         self.view.store().log().tell_all(&receipt.unreadable);
         receipt.gaps.extend(self.view.gaps(ask.query.expr.may_match_times().hull()));
-        receipt.gaps.sort();
-        receipt.gaps.dedup();
+        receipt.settle();
         convert::receipt(receipt)
     }
 }

@@ -36,7 +36,26 @@ pub(super) fn receipt(receipt: Receipt) -> v1::Receipt {
         complete,
         truncated_by: truncated_by.into(),
         blake3: receipt.blake3.unwrap_or_default(),
+        gap_ns: receipt.gap_ns,
+        losses: Some(losses(receipt.losses)),
+        clock_steps: receipt.clock_steps.into_iter().map(clock_step).collect(),
     }
+}
+
+pub(super) fn losses(losses: receipt::Losses) -> v1::Losses {
+    v1::Losses {
+        ring_freezes: losses.ring_freezes,
+        cut_packets: losses.cut_packets,
+        not_written_packets: losses.not_written_packets,
+        write_stall_ns: losses.write_stall_ns,
+        interface_dropped_packets: losses.interface_dropped_packets,
+        interface_missed_packets: losses.interface_missed_packets,
+        interface_overrun_packets: losses.interface_overrun_packets,
+    }
+}
+
+pub(super) fn clock_step(step: receipt::ClockStep) -> v1::ClockStep {
+    v1::ClockStep { from_ns: step.from.as_ns(), to_ns: step.to.as_ns(), thread: step.thread }
 }
 
 pub(super) fn unreadable(file: receipt::Unreadable) -> v1::Unreadable {
@@ -161,6 +180,17 @@ mod tests {
         (query.packets, query.bytes, query.kernel_drops) = (8, 9, 10);
         query.gaps =
             vec![receipt::Gap { from: TimestampNs(11), until: TimestampNs(12), thread: 13, reason: "down".into() }];
+        query.gap_ns = 14;
+        query.losses = receipt::Losses {
+            ring_freezes: 15,
+            cut_packets: 16,
+            not_written_packets: 17,
+            write_stall_ns: 18,
+            interface_dropped_packets: 19,
+            interface_missed_packets: 20,
+            interface_overrun_packets: 21,
+        };
+        query.clock_steps = vec![receipt::ClockStep { from: TimestampNs(22), to: TimestampNs(23), thread: 24 }];
         query.blake3 = Some("ab".into());
         let got = receipt(query.clone());
         let counts = v1::SegmentCounts {
@@ -190,6 +220,17 @@ mod tests {
             complete: false,
             truncated_by: 0,
             blake3: "ab".into(),
+            gap_ns: 14,
+            losses: Some(v1::Losses {
+                ring_freezes: 15,
+                cut_packets: 16,
+                not_written_packets: 17,
+                write_stall_ns: 18,
+                interface_dropped_packets: 19,
+                interface_missed_packets: 20,
+                interface_overrun_packets: 21,
+            }),
+            clock_steps: vec![v1::ClockStep { from_ns: 22, to_ns: 23, thread: 24 }],
         };
         assert_eq!(got, expected);
         query.unsealed.clear();

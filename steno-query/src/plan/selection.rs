@@ -130,7 +130,7 @@ impl Selection {
             }
         }
         selection.selected.sort_by_key(|selected| (selected.segment.thread(), selected.segment.id()));
-        selection.receipt.gaps.sort();
+        selection.receipt.settle();
         if let Some(around) = around {
             selection.datagrams = around.into_datagrams();
         }
@@ -184,9 +184,9 @@ impl Selection {
                 Considered::Known
             }
             Ok(summary) => {
-                let losses = summary.losses.as_deref();
-                if let Some(losses) = losses {
-                    losses.add_to(&mut self.receipt, segment.thread(), &self.times);
+                let lost = summary.lost.as_deref();
+                if let Some(lost) = lost {
+                    lost.add_to(&mut self.receipt, segment.thread(), &self.times);
                 }
                 let (Some((oldest, newest)), Some((first, last))) = (summary.times, summary.bounds) else {
                     return Considered::Outside;
@@ -199,7 +199,7 @@ impl Selection {
                 }
                 if self.times.overlaps(first, last) {
                     self.receipt.segments.of_1_0_1 += u64::from(summary.of_1_0_1);
-                    let kernel_drops = losses.map_or(0, |losses| losses.kernel_drops(&self.times));
+                    let kernel_drops = lost.map_or(0, |lost| lost.kernel_drops(&self.times));
                     self.selected.push(Selected { segment: Arc::clone(segment), first, kernel_drops, from_bytes });
                     return Considered::Within;
                 }

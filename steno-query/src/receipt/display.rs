@@ -26,15 +26,51 @@ impl Display for Receipt {
         if self.kernel_drops > 0 {
             write!(f, "\nnever captured: the kernel dropped {} in that time", count(self.kernel_drops, "packet"))?;
         }
+        self.lost(f)?;
         let gaps = self
             .gaps
             .iter()
             .map(|g| (true, format!("thread {}, {} to {}: {}", g.thread, rfc3339(g.from), rfc3339(g.until), g.reason)));
-        list(f, "never captured, gap", gaps)
+        list(f, "never captured, gap", gaps)?;
+        let steps = self.clock_steps.iter().map(|step| {
+            let way = if step.by_ns() < 0 { "back" } else { "forward" };
+            let (from, to) = (rfc3339(step.from), rfc3339(step.to));
+            (true, format!("set {way} by {}, from {from} to {to}", secs(step.by_ns().unsigned_abs())))
+        });
+        list(f, "the clock was", steps)
     }
 }
 
 impl Receipt {
+    /// What was lost besides the kernel's drops, and how much the gaps come to.
+    fn lost(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let lost = &self.losses;
+        if lost.ring_freezes > 0 {
+            write!(f, "\nnever captured: a ring was full {}", count(lost.ring_freezes, "time"))?;
+        }
+        let of_interface = [
+            (lost.interface_dropped_packets, "rx_dropped"),
+            (lost.interface_missed_packets, "rx_missed_errors"),
+            (lost.interface_overrun_packets, "rx_fifo_errors"),
+        ];
+        for (packets, name) in of_interface.into_iter().filter(|&(packets, _)| packets > 0) {
+            write!(f, "\nnever captured: the interface dropped {} ({name})", count(packets, "packet"))?;
+        }
+        if lost.not_written_packets > 0 {
+            write!(f, "\nnever stored: {} could not be written", count(lost.not_written_packets, "packet"))?;
+        }
+        if lost.cut_packets > 0 {
+            write!(f, "\nstored in part: {} of that time, whatever was asked for", count(lost.cut_packets, "packet"))?;
+        }
+        if lost.write_stall_ns > 0 {
+            write!(f, "\nwrites stood still for {} of that time", secs(lost.write_stall_ns))?;
+        }
+        if self.gap_ns > 0 {
+            write!(f, "\nnever captured: {} of that time", secs(self.gap_ns))?;
+        }
+        Ok(())
+    }
+
     fn searched(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let s = &self.segments;
         write!(f, "\nsearched {} of {}", s.considered, count(s.total, "segment"))?;
@@ -91,6 +127,11 @@ fn list(f: &mut Formatter<'_>, what: &str, items: impl Iterator<Item = (bool, St
     }
 }
 
+/// A length of time, cut to milliseconds.
+fn secs(ns: u64) -> String {
+    format!("{}.{:03} s", ns / 1_000_000_000, ns / 1_000_000 % 1_000)
+}
+
 fn count(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
@@ -99,9 +140,10 @@ fn count(number: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use steno_core::TimestampNs;
+    use steno_index::Cause;
 
     use super::*;
-    use crate::receipt::{Gap, Held, SegmentCounts, Unreadable, Unsealed};
+    use crate::receipt::{ClockStep, Gap, Held, SegmentCounts, Unreadable, Unsealed};
 
     fn receipt() -> Receipt {
         Receipt {
@@ -137,7 +179,13 @@ mod tests {
             bytes: 1,
             may_hold_matches: false,
         }];
-        r.gaps = vec![Gap { from: TimestampNs(0), until: TimestampNs(1), thread: 2, reason: "restart".to_owned() }];
+        let gap = |until| Gap { from: TimestampNs(0), until, thread: 2, reason: "restart".to_owned() };
+        r.gaps = vec![gap(TimestampNs(1_500_000_000))];
+        (1..).zip(Cause::ALL).for_each(|(n, cause)| r.losses.add(cause, n));
+        let hour = TimestampNs::from_parts(3_600, 5_000_000);
+        let step = |from, to| ClockStep { from, to, thread: 0 };
+        r.clock_steps = vec![step(TimestampNs::MIN, hour), step(hour, TimestampNs::MIN)];
+        r.settle();
         let text = r.to_string();
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with("NOT COMPLETE: 1 packet"), "{text}");
@@ -147,7 +195,22 @@ mod tests {
         assert_eq!(lines[11], "unreadable: and 2 more");
         assert!(lines[12].contains("PKT1/.5") && lines[12].ends_with("(nothing asked for can be in it)"), "{text}");
         assert!(lines[13].contains("dropped 7 packets"), "{text}");
-        assert!(lines[14].contains("thread 2") && lines[14].ends_with("restart"), "{text}");
+        let expected = [
+            "never captured: a ring was full 1 time",
+            "never captured: the interface dropped 5 packets (rx_dropped)",
+            "never captured: the interface dropped 6 packets (rx_missed_errors)",
+            "never captured: the interface dropped 7 packets (rx_fifo_errors)",
+            "never stored: 3 packets could not be written",
+            "stored in part: 2 packets of that time, whatever was asked for",
+            "writes stood still for 0.000 s of that time",
+            "never captured: 1.500 s of that time",
+        ];
+        assert_eq!(lines[14..22], expected);
+        assert!(lines[22].contains("thread 2") && lines[22].ends_with("restart"), "{text}");
+        let [origin, hour] = ["1970-01-01T00:00:00.000000000Z", "1970-01-01T01:00:00.005000000Z"];
+        assert_eq!(lines[23], format!("the clock was: set forward by 3600.005 s, from {origin} to {hour}"));
+        assert_eq!(lines[24], format!("the clock was: set back by 3600.005 s, from {hour} to {origin}"));
+        assert_eq!(lines.len(), 25);
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! serde (for programs). Nothing here searches or reads.
 
 mod display;
+mod losses;
 mod model;
 pub(crate) mod moment;
 mod tally;
 
+pub use losses::{ClockStep, Losses};
 pub use model::{Gap, Held, Receipt, SegmentCounts, Truncation, Unreadable, Unsealed};
 pub use moment::rfc3339;
 pub(crate) use tally::{Outcome, Tally};

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use steno_core::TimestampNs;
 
-use super::moment;
+use super::{ClockStep, Losses, moment};
 
 /// What an answer says about itself.
 ///
@@ -35,6 +35,12 @@ pub struct Receipt {
     pub kernel_drops: u64,
     /// When capture was down within the time asked, as far as the segments say so, those without a packet of that time too.
     pub gaps: Vec<Gap>,
+    /// How much of the time asked lies in gaps of one thread or more, in nanoseconds.
+    pub gap_ns: u64,
+    /// What else was lost, in seconds that overlap the time asked. Like drops and gaps it does not make an answer incomplete.
+    pub losses: Losses,
+    /// When the clock was set, where that touches the time asked.
+    pub clock_steps: Vec<ClockStep>,
     /// What ended the answer early; `None` if nothing did.
     pub truncated_by: Option<Truncation>,
     /// BLAKE3 of the bytes delivered, as 64 hexadecimal digits; `None` where packets, not bytes, were handed over.
@@ -60,9 +66,10 @@ impl Receipt {
         self.unreadable.extend(since.unreadable);
         self.unsealed = since.unsealed;
         self.kernel_drops = self.kernel_drops.saturating_add(since.kernel_drops);
+        self.losses = self.losses.and(since.losses);
         self.gaps.extend(since.gaps);
-        self.gaps.sort();
-        self.gaps.dedup();
+        self.clock_steps.extend(since.clock_steps);
+        self.settle();
         self.truncated_by = since.truncated_by;
     }
 
@@ -195,6 +202,9 @@ impl Serialize for Receipt {
             bytes: u64,
             kernel_drops: u64,
             gaps: &'a [Gap],
+            gap_ns: u64,
+            losses: Losses,
+            clock_steps: &'a [ClockStep],
             complete: bool,
             truncated_by: Option<Truncation>,
             blake3: Option<&'a str>,
@@ -211,6 +221,9 @@ impl Serialize for Receipt {
             bytes: self.bytes,
             kernel_drops: self.kernel_drops,
             gaps: &self.gaps,
+            gap_ns: self.gap_ns,
+            losses: self.losses,
+            clock_steps: &self.clock_steps,
             complete: self.is_complete(),
             truncated_by: self.truncated_by,
             blake3: self.blake3.as_deref(),

@@ -2,7 +2,7 @@
 //! so that the times of packets do not lead to it.
 
 use steno_core::TimestampNs;
-use steno_index::{Drops, Facts, Gap};
+use steno_index::{ClockStep, Drops, Facts, Gap, Loss};
 
 use crate::{
     TimeSet,
@@ -11,19 +11,26 @@ use crate::{
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// What was never captured, as a segment tells it.
+/// What was never captured, or not as it was, as a segment tells it.
 #[derive(Debug)]
-pub(crate) struct Losses {
+pub(crate) struct Lost {
     drops: Vec<Drops>,
+    losses: Vec<Loss>,
     gaps: Vec<Gap>,
+    clock_steps: Vec<ClockStep>,
 }
 
-impl Losses {
+impl Lost {
     /// Of `facts`; `None` where nothing was lost.
     pub(super) fn of(facts: &Facts) -> Option<Self> {
-        let Facts { drops, gaps, .. } = facts;
-        let any = !drops.is_empty() || !gaps.is_empty();
-        any.then(|| Self { drops: drops.clone(), gaps: gaps.clone() })
+        let Facts { drops, gaps, losses, clock_steps, .. } = facts;
+        let any = !drops.is_empty() || !losses.is_empty() || !gaps.is_empty() || !clock_steps.is_empty();
+        any.then(|| Self {
+            drops: drops.clone(),
+            losses: losses.clone(),
+            gaps: gaps.clone(),
+            clock_steps: clock_steps.clone(),
+        })
     }
 
     /// Packets that the kernel dropped in seconds that overlap `times`.
@@ -35,6 +42,11 @@ impl Losses {
     /// Adds what was lost of `times` to `receipt`.
     pub(crate) fn add_to(&self, receipt: &mut Receipt, thread: u32, times: &TimeSet) {
         receipt.kernel_drops = receipt.kernel_drops.saturating_add(self.kernel_drops(times));
+        for loss in self.losses.iter().filter(|loss| in_second(times, loss.second)) {
+            receipt.losses.add(loss.cause, loss.count);
+        }
+        let steps = self.clock_steps.iter().map(|step| receipt::ClockStep { from: step.from, to: step.to, thread });
+        receipt.clock_steps.extend(steps.filter(|step| step.is_within(times)));
         let gaps = self.gaps.iter().filter(|gap| times.overlaps(gap.from, gap.to));
         receipt.gaps.extend(gaps.map(|gap| receipt::Gap {
             from: gap.from,

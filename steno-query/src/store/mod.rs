@@ -15,7 +15,7 @@ mod version2;
 pub use catalogue::{Catalogue, OpenFile, OpenLogs, Orphan};
 pub use door::{Store, StoreError};
 pub use fault::Fault;
-pub(crate) use losses::Losses;
+pub(crate) use losses::Lost;
 pub use scan::ThreadDirs;
 pub use segment::{Segment, SegmentIndex};
 pub(crate) use version2::BlockHead;

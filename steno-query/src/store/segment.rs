@@ -14,7 +14,7 @@ use std::{
 use steno_core::{SegmentId, TimestampNs};
 use steno_index::{AnyIndex, Facts, Index, log::OpenPart, segment::SegmentPaths};
 
-use super::{Fault, Losses, ThreadDirs, version2::Version2Segment};
+use super::{Fault, Lost, ThreadDirs, version2::Version2Segment};
 
 /// A packet file and its index.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub(crate) struct Summary {
     /// Whether its index is one that stenographer 1.0.1 wrote.
     pub(crate) of_1_0_1: bool,
     /// What was never captured; `None` where that is nothing, or is not known.
-    pub(crate) losses: Option<Arc<Losses>>,
+    pub(crate) lost: Option<Arc<Lost>>,
 }
 
 impl SegmentIndex {
@@ -96,13 +96,13 @@ impl SegmentIndex {
 
     fn summary(&self) -> Summary {
         // Facts that do not read are found again, and reported, when the segment's turn comes.
-        let losses = self.facts().ok().flatten().and_then(Losses::of).map(Arc::new);
+        let lost = self.facts().ok().flatten().and_then(Lost::of).map(Arc::new);
         match self {
             Self::Native(index) => {
-                Summary { times: index.time_range(), bounds: index.time_range(), of_1_0_1: false, losses }
+                Summary { times: index.time_range(), bounds: index.time_range(), of_1_0_1: false, lost }
             }
             Self::Version2(segment) => {
-                Summary { times: segment.times(), bounds: segment.bounds(), of_1_0_1: segment.is_of_1_0_1(), losses }
+                Summary { times: segment.times(), bounds: segment.bounds(), of_1_0_1: segment.is_of_1_0_1(), lost }
             }
         }
     }

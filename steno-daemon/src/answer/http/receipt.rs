@@ -6,7 +6,7 @@
 use http::HeaderValue;
 use serde_json::{Map, Value, json};
 use steno_core::TimestampNs;
-use steno_proto::v1::{Receipt, SegmentCounts, Truncation};
+use steno_proto::v1::{Losses, Receipt, SegmentCounts, Truncation};
 use steno_query::rfc3339;
 
 /// Bytes of the value, at most.
@@ -16,7 +16,7 @@ const QUERY_BYTES: usize = 1 << 10;
 /// Bytes of a file's reason, likewise.
 const REASON_BYTES: usize = 300;
 /// What may be long.
-const LISTS: [&str; 3] = ["unreadable", "unsealed", "gaps"];
+const LISTS: [&str; 4] = ["unreadable", "unsealed", "gaps", "clock_steps"];
 
 /// The value of the trailer.
 pub(super) fn header(receipt: &Receipt) -> HeaderValue {
@@ -72,6 +72,19 @@ fn fields(receipt: &Receipt) -> Map<String, Value> {
             "reason": cut(&gap.reason, REASON_BYTES),
         })
     });
+    let steps = receipt
+        .clock_steps
+        .iter()
+        .map(|step| json!({"from": time(step.from_ns), "to": time(step.to_ns), "thread": step.thread}));
+    let Losses {
+        ring_freezes,
+        cut_packets,
+        not_written_packets,
+        write_stall_ns,
+        interface_dropped_packets,
+        interface_missed_packets,
+        interface_overrun_packets,
+    } = receipt.losses.unwrap_or_default();
     let fields = json!({
         "query": cut(&receipt.query, QUERY_BYTES),
         "asked_from": receipt.asked_from_ns.map(time),
@@ -88,6 +101,14 @@ fn fields(receipt: &Receipt) -> Map<String, Value> {
         "bytes": receipt.bytes,
         "kernel_drops": receipt.kernel_drops,
         "gaps": gaps.collect::<Vec<_>>(),
+        "gap_ns": receipt.gap_ns,
+        "losses": {
+            "ring_freezes": ring_freezes, "cut_packets": cut_packets, "not_written_packets": not_written_packets,
+            "write_stall_ns": write_stall_ns, "interface_dropped_packets": interface_dropped_packets,
+            "interface_missed_packets": interface_missed_packets,
+            "interface_overrun_packets": interface_overrun_packets,
+        },
+        "clock_steps": steps.collect::<Vec<_>>(),
         "truncated_by": truncation(receipt.truncated_by()),
         "blake3": Some(&receipt.blake3).filter(|digest| !digest.is_empty()),
         "complete": receipt.complete,
@@ -146,6 +167,7 @@ fn ascii(json: &str) -> String {
 #[cfg(test)]
 mod tests {
     use steno_core::TimestampNs;
+    use steno_index::Cause;
     use steno_proto::v1;
 
     use super::*;
@@ -182,6 +204,10 @@ mod tests {
             reason: "down".into(),
         }];
         (receipt.packets, receipt.bytes, receipt.kernel_drops) = (8, 9, u64::MAX);
+        receipt.gap_ns = 1;
+        (14..).zip(Cause::ALL).for_each(|(n, cause)| receipt.losses.add(cause, n));
+        receipt.clock_steps =
+            vec![steno_query::receipt::ClockStep { from: TimestampNs(15), to: TimestampNs(16), thread: 17 }];
         receipt.blake3 = Some("ab".into());
         receipt
     }
