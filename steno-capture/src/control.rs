@@ -20,6 +20,7 @@ use rustix::{
     net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketType, sendmsg},
 };
 use steno_core::SegmentId;
+use steno_index::ClockStep;
 
 use crate::{
     console::{info, warning},
@@ -102,6 +103,11 @@ impl Control {
         self.say(format_args!("counters {thread} {packets} {bytes} {drops} {freezes} {blocks} {errors} {lost}"));
     }
 
+    /// The clock was set.
+    pub(crate) fn clock(&self, step: ClockStep) {
+        self.say(format_args!("clock {} {}", step.from.as_ns(), step.to.as_ns()));
+    }
+
     /// A signal asked for the end.
     pub(crate) fn stopping(&self) {
         self.say(format_args!("stopping"));
@@ -148,6 +154,7 @@ mod tests {
     use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
     use rustix::net::{RecvFlags, SocketFlags, recv, socketpair};
+    use steno_core::TimestampNs;
 
     use super::*;
 
@@ -188,6 +195,7 @@ mod tests {
         control.log(1, SegmentId(1_795_395_475_661_823), 1 << 20, daemon.as_fd());
         control.sealed(1, SegmentId(1_795_395_475_661_823));
         control.counters(65_535, &counters);
+        control.clock(ClockStep { from: TimestampNs::new(7), to: TimestampNs::MAX });
         control.stopping();
         let expected = [
             "starting",
@@ -195,6 +203,7 @@ mod tests {
             "log 1 1795395475661823 1048576",
             "sealed 1 1795395475661823",
             "counters 65535 1 2 3 4 5 6 18446744073709551615",
+            "clock 7 18446744073709551615",
             "stopping",
         ];
         assert_eq!(heard(&daemon), expected);

@@ -17,7 +17,8 @@ use std::{
 use steno_core::{Clock, TimestampNs};
 use steno_index::Index;
 use steno_query::{
-    receipt::Gap,
+    TimeSet,
+    receipt::{ClockStep, Gap},
     store::{OpenLogs, ThreadDirs},
     syntax::TimeSpan,
 };
@@ -178,6 +179,18 @@ impl SensorView {
         let mut gaps: Vec<Gap> = gaps.collect();
         gaps.sort();
         gaps
+    }
+
+    /// When a capture process told that the clock was set, where that touches `times`, for receipts.
+    pub fn clock_steps(&self, times: &TimeSet) -> Vec<ClockStep> {
+        let steps = self.captures().into_iter().flat_map(|status| {
+            let thread = status.threads.first().copied().unwrap_or_default();
+            let step = move |step: steno_index::ClockStep| ClockStep { from: step.from, to: step.to, thread };
+            status.clock_steps.into_iter().map(step).collect::<Vec<_>>()
+        });
+        let mut steps: Vec<ClockStep> = steps.filter(|step| step.is_within(times)).collect();
+        steps.sort();
+        steps
     }
 
     fn show(&self, metrics: &Metrics) {

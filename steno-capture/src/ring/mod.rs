@@ -6,13 +6,13 @@
 mod budget;
 mod consumer;
 mod cut;
-mod drops;
+mod meter;
 mod stop;
 mod tap;
 mod thread;
 
 pub(crate) use budget::Budget;
-pub(crate) use drops::DropMeter;
+pub(crate) use meter::LossMeter;
 pub(crate) use stop::Stop;
 pub(crate) use tap::{Tap, TapPlan, open_taps};
 pub(crate) use thread::{PacketThread, ThreadPlan, statistics_line};

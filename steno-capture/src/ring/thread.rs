@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use steno_core::{Clock, TimestampNs, block::Block};
 use steno_index::Gap;
 
-use super::{Budget, DropMeter, Stop, Tap, consumer::Consumer, cut};
+use super::{Budget, LossMeter, Stop, Tap, consumer::Consumer, cut};
 use crate::{
     CaptureError,
     console::{debug, info, warning},
@@ -46,7 +46,7 @@ pub(crate) struct ThreadPlan {
     pub(crate) sealer: Sealer,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) drops: Arc<DropMeter>,
+    pub(crate) losses: Arc<LossMeter>,
     pub(crate) stop: Arc<Stop>,
     pub(crate) budget: Arc<Budget>,
     /// Blocks between two lines of statistics; 0 for none.
@@ -82,7 +82,7 @@ impl PacketThread {
             sealer: plan.sealer,
             clock: Arc::clone(&plan.clock),
             counters: Arc::clone(&plan.counters),
-            drops: Box::new(plan.drops),
+            losses: Box::new(plan.losses),
         };
         Self {
             number: plan.number,

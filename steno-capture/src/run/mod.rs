@@ -4,6 +4,7 @@
 //! are captured. The main thread captures nothing itself.
 
 mod account;
+pub(crate) mod clock;
 mod directories;
 mod signals;
 mod start;

@@ -22,7 +22,7 @@ use crate::{
     counters::Counters,
     filter::Filter,
     io::probe_uring,
-    ring::{Budget, DropMeter, Stop, Tap, TapPlan, ThreadPlan, open_taps},
+    ring::{Budget, LossMeter, Stop, Tap, TapPlan, ThreadPlan, open_taps},
     segment::{OpenSegment, Place, Recovery, RecoveryPlan, Sealer, Sealing, Shares, WriterOptions},
     sys::{self, Acting, Host},
 };
@@ -34,7 +34,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(120);
 pub(super) struct Started {
     pub(super) threads: Vec<ThreadPlan>,
     pub(super) counters: Vec<Arc<Counters>>,
-    pub(super) drops: Vec<Arc<DropMeter>>,
+    pub(super) losses: Vec<Arc<LossMeter>>,
     pub(super) stop: Arc<Stop>,
     pub(super) signals: Handle,
     pub(super) control: Control,
@@ -84,7 +84,7 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
     Ok(Started {
         recovery,
         counters: threads.iter().map(|t| Arc::clone(&t.counters)).collect(),
-        drops: threads.iter().map(|t| Arc::clone(&t.drops)).collect(),
+        losses: threads.iter().map(|t| Arc::clone(&t.losses)).collect(),
         threads,
         stop,
         signals,
@@ -241,7 +241,7 @@ impl Parts<'_> {
                 let sealer =
                     Sealer::start(sealing).map_err(|source| CaptureError::System { what: "start a thread", source })?;
                 let socket = Arc::clone(&tap.socket);
-                let drops = DropMeter::new(socket, Arc::clone(&counters), Arc::clone(&self.clock));
+                let losses = LossMeter::new(socket, Arc::clone(&counters), Arc::clone(&self.clock));
                 Ok(ThreadPlan {
                     number,
                     interface: flags.iface.clone(),
@@ -253,7 +253,7 @@ impl Parts<'_> {
                     sealer,
                     clock: Arc::clone(&self.clock),
                     counters,
-                    drops: Arc::new(drops),
+                    losses: Arc::new(losses),
                     stop: Arc::clone(&self.stop),
                     budget: Arc::clone(&budget),
                     stats_blocks: if shows(Level::Debug) { flags.stats_blocks } else { 0 },

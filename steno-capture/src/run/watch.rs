@@ -1,5 +1,5 @@
-//! While packets are captured: reads what the kernel drops as each second begins, tells the daemon what was counted, logs
-//! statistics, looks whether a thread is stuck, waits for the end.
+//! While packets are captured: reads what the kernel drops as each second begins and whether the clock was set, tells the
+//! daemon what was counted, logs statistics, looks whether a thread is stuck, waits for the end.
 
 use std::{
     sync::{
@@ -11,8 +11,12 @@ use std::{
 };
 
 use steno_core::{Clock, SystemClock};
+use steno_index::ClockStep;
 
-use super::start::Started;
+use super::{
+    clock::{ClockWatch, Reading},
+    start::Started,
+};
 use crate::{
     CaptureError,
     console::{self, debug, info, warning},
@@ -26,7 +30,7 @@ use crate::{
 /// # Errors
 /// What ended a thread, and files that could not be published.
 pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
-    let Started { threads, counters, drops, stop, signals, control, recovery, stats_every, patience } = started;
+    let Started { threads, counters, losses, stop, signals, control, recovery, stats_every, patience } = started;
     let begun = Instant::now();
     let (alive, all_ended) = mpsc::channel::<()>();
     let spawned: Vec<_> = threads
@@ -44,11 +48,17 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
     }
     let tell_counters = || (0..).zip(&counters).for_each(|(number, counters)| control.counters(number, counters));
     let mut watchdog = patience.map(|patience| Watchdog::new(patience, pulses(&counters)));
+    let mut clock = ClockWatch::new(Reading::now(&SystemClock));
     let mut said = Instant::now();
     // Every thread holds the other end until it ends.
     while all_ended.recv_timeout(until_next_second()) == Err(RecvTimeoutError::Timeout) {
-        drops.iter().for_each(|meter| meter.read());
+        losses.iter().for_each(|meter| meter.read());
         tell_counters();
+        if let Some(step) = clock.look(Reading::now(&SystemClock)) {
+            losses.iter().for_each(|meter| meter.clock_step(step));
+            control.clock(step);
+            warn_of(step);
+        }
         if let Some(stuck) = watchdog.as_mut().and_then(Watchdog::look) {
             end_at_once(&stuck);
         }
@@ -62,13 +72,20 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
     let ended = join(spawned);
     recovery.finish();
     signals.close();
-    drops.iter().for_each(|meter| meter.read());
+    losses.iter().for_each(|meter| meter.read());
     tell_counters();
     report(&counters);
     ended.and_then(|()| match sum(&counters, |c| &c.unpublished) {
         0 => Ok(()),
         segments => Err(CaptureError::Unpublished { segments }),
     })
+}
+
+/// Packets are stamped by the clock: who asks by time has to know.
+fn warn_of(step: ClockStep) {
+    let way = if step.by_ns() < 0 { "back" } else { "forward" };
+    let by = Duration::from_nanos(step.by_ns().unsigned_abs()).as_secs_f64();
+    warning!("the clock was set {way} by {by:.3} s, from {} to {}", step.from, step.to);
 }
 
 /// What each thread shows of itself.

@@ -115,7 +115,7 @@ impl SegmentWriter {
         if let Some(lost) = self.failure.lost.take() {
             let reason = format!("{} packets could not be written", lost.packets);
             warning!("{reason}, of the time from {} to {}", lost.from, lost.to);
-            self.gaps.push(Gap { from: lost.from, to: lost.to, reason });
+            self.lost.gap(Gap { from: lost.from, to: lost.to, reason });
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod failure;
 mod indexer;
+mod losses;
 mod names;
 mod open;
 mod recovery;
@@ -15,13 +16,14 @@ mod share;
 mod writer;
 
 pub(crate) use indexer::Indexer;
+pub(crate) use losses::{LossSource, Losses};
 pub(crate) use open::{OpenSegment, Place};
 pub(crate) use recovery::{Recovery, RecoveryPlan};
 pub(crate) use rotation::Rotation;
 pub(crate) use seal::SealJob;
 pub(crate) use sealer::{Sealer, Sealing};
 pub(crate) use share::Shares;
-pub(crate) use writer::{DropSource, Means, SegmentWriter, WriterOptions};
+pub(crate) use writer::{Means, SegmentWriter, WriterOptions};
 
 #[cfg(test)]
 mod tests;

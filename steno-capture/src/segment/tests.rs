@@ -23,6 +23,7 @@ use crate::{
     control::Control,
     counters::Counters,
     io::{BlockSink, BlockWrite, Ended, SyncSink},
+    run::clock::{ClockWatch, Reading},
     sys::{AlignedBuffer, BlockMemory},
     watchdog::Pulse,
 };
@@ -97,10 +98,10 @@ impl BlockSink for TestSink {
     }
 }
 
-struct TestDrops(Mutex<Vec<Drops>>);
+struct TestLosses(Mutex<Losses>);
 
-impl DropSource for Arc<TestDrops> {
-    fn take(&self) -> Vec<Drops> {
+impl LossSource for Arc<TestLosses> {
+    fn take(&self) -> Losses {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }
@@ -111,7 +112,7 @@ struct Bench {
     clock: Arc<TestClock>,
     disk: Arc<Mutex<Disk>>,
     counters: Arc<Counters>,
-    drops: Arc<TestDrops>,
+    losses: Arc<TestLosses>,
     writer: Option<SegmentWriter>,
     blocks: u64,
 }
@@ -144,7 +145,7 @@ impl Bench {
         let clock = Arc::new(TestClock(AtomicU64::new(START)));
         let disk = Arc::new(Mutex::new(Disk::default()));
         let counters = Arc::new(Counters::default());
-        let drops = Arc::new(TestDrops(Mutex::default()));
+        let losses = Arc::new(TestLosses(Mutex::default()));
         let open = OpenSegment::first(&place, &*clock).unwrap();
         let means = Means {
             sink: Box::new(TestSink { disk: Arc::clone(&disk), ended: VecDeque::new(), waited: false }),
@@ -158,10 +159,10 @@ impl Bench {
             .unwrap(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             counters: Arc::clone(&counters),
-            drops: Box::new(Arc::clone(&drops)),
+            losses: Box::new(Arc::clone(&losses)),
         };
         let writer = Some(SegmentWriter::new(place, options, open, means));
-        Self { dir, clock, disk, counters, drops, writer, blocks: 0 }
+        Self { dir, clock, disk, counters, losses, writer, blocks: 0 }
     }
 
     fn writer(&mut self) -> &mut SegmentWriter {
@@ -233,7 +234,7 @@ fn blocks_become_a_published_segment_with_its_circumstances() {
     let mut bench = Bench::new();
     bench.take();
     bench.take();
-    bench.drops.0.lock().unwrap().push(Drops { second: 7, packets: 3 });
+    bench.losses.0.lock().unwrap().dropped(7, 3);
     assert_eq!(bench.finish(), [[1, 2]]);
     let id = bench.published()[0];
     assert_eq!(id, SegmentId(START / 1_000));
@@ -321,6 +322,48 @@ fn names_ascend_when_the_clock_is_set_back() {
     bench.take();
     assert_eq!(bench.finish(), [[1], [2], [3]], "in the order of their names");
     assert!(bench.published().iter().all(|id| id.0 >= START / 1_000));
+}
+
+/// Steps of an hour either way, within a file and between two.
+#[test]
+fn blocks_have_the_true_times_of_their_packets_however_the_clock_is_set() {
+    const HOUR: u64 = 3_600_000_000_000;
+    let mut bench = Bench::with(|options| options.rotation.blocks_max = 3);
+    let mut since_boot = 0;
+    let mut watch = ClockWatch::new(Reading { of_day: bench.clock.now(), since_boot_ns: since_boot });
+    let mut steps = Vec::new();
+    for step in [0, 1, -1, -1, 0, 1, 1, -1, 0] {
+        bench.sleep(1);
+        since_boot += 1_000_000_000;
+        let now = bench.clock.now().as_ns();
+        let set = if step < 0 { now - HOUR } else { now + HOUR * u64::from(step > 0) };
+        bench.clock.0.store(set, Ordering::Relaxed);
+        let seen = watch.look(Reading { of_day: bench.clock.now(), since_boot_ns: since_boot });
+        assert_eq!(seen.map(|seen| (seen.from.as_ns(), seen.to.as_ns())), (step != 0).then_some((now, set)));
+        if let Some(seen) = seen {
+            bench.losses.0.lock().unwrap().clock_step(seen);
+            steps.push(seen);
+        }
+        bench.take();
+    }
+    let blocks: Vec<u64> = bench.finish().concat();
+    assert_eq!(blocks, (1..=9).collect::<Vec<_>>(), "names ascend");
+    let mut told = Vec::new();
+    for id in bench.published() {
+        let index = bench.index(id);
+        told.extend_from_slice(&index.facts().unwrap().clock_steps);
+        let bytes = fs::read(bench.dir.path().join("PKT0").join(id.to_string())).unwrap();
+        let mut all = Vec::new();
+        for (number, bytes) in (0..).zip(bytes.chunks(BLOCK as usize)) {
+            let block = Block::parse(bytes).unwrap();
+            let times: Vec<_> = block.packets().map(|packet| packet.unwrap().timestamp()).collect();
+            let noted = index.block(number).unwrap();
+            assert_eq!((noted.min_time, noted.max_time), (times[0], times[1]));
+            all.extend(times);
+        }
+        assert_eq!(index.time_range(), all.iter().min().copied().zip(all.iter().max().copied()));
+    }
+    assert_eq!(told, steps, "each once");
 }
 
 #[test]

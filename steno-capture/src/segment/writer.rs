@@ -6,11 +6,11 @@ use steno_core::{
     Clock, TimestampNs,
     block::{Block, BlockHeader},
 };
-use steno_index::{Drops, Facts, Gap, Log, note_block};
+use steno_index::{Facts, Gap, Log, note_block};
 
 use super::{
-    OpenSegment, Place, Rotation, SealJob, Sealer, Shares, failure::Failure, names::Names, open::FailedBlock,
-    rotation::Due,
+    LossSource, Losses, OpenSegment, Place, Rotation, SealJob, Sealer, Shares, failure::Failure, names::Names,
+    open::FailedBlock, rotation::Due,
 };
 use crate::{
     console::{debug, error, warning},
@@ -27,12 +27,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// How soon it is looked whether the index thread takes more, where files wait for it.
 const SEALER_PATIENCE: Duration = Duration::from_millis(20);
 
-/// Where the kernel's count of dropped packets comes from.
-pub(crate) trait DropSource: Send {
-    /// Packets dropped since the last call, by second.
-    fn take(&self) -> Vec<Drops>;
-}
-
 /// What a [`SegmentWriter`] is told once.
 #[derive(Clone, Debug)]
 pub(crate) struct WriterOptions {
@@ -47,7 +41,7 @@ pub(crate) struct WriterOptions {
     pub(crate) in_flight_max: usize,
     /// How logs are shared with the daemon, if there is one and logs are kept.
     pub(crate) shares: Option<Shares>,
-    /// What every index of the thread says; drops and gaps are added.
+    /// What every index of the thread says; losses are added.
     pub(crate) facts: Facts,
 }
 
@@ -57,7 +51,7 @@ pub(crate) struct Means {
     pub(crate) sealer: Sealer,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) drops: Box<dyn DropSource>,
+    pub(crate) losses: Box<dyn LossSource>,
 }
 
 /// Takes blocks and makes published segments of them.
@@ -69,15 +63,15 @@ pub(crate) struct SegmentWriter {
     sealer: Sealer,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Arc<Counters>,
-    drops: Box<dyn DropSource>,
+    losses: Box<dyn LossSource>,
     pub(super) open: Option<OpenSegment>,
     /// The number of the open segment; tickets name it.
     number: u64,
     /// Segments that get no more blocks, with their numbers, oldest first.
     pub(super) closing: VecDeque<(u64, OpenSegment)>,
     pub(super) failure: Failure,
-    /// Times without packets, for the next index.
-    pub(super) gaps: Vec<Gap>,
+    /// What this thread itself has seen lost, for the next index.
+    pub(super) lost: Losses,
     /// When a segment was last handed over, or the capture began.
     shown: TimestampNs,
 }
@@ -85,7 +79,7 @@ pub(crate) struct SegmentWriter {
 impl SegmentWriter {
     /// A writer that goes on with `open`, the first file.
     pub(crate) fn new(place: Place, options: WriterOptions, mut open: OpenSegment, means: Means) -> Self {
-        let Means { sink, sealer, clock, counters, drops } = means;
+        let Means { sink, sealer, clock, counters, losses } = means;
         preallocate(&open, options.preallocate_bytes);
         open.share(options.shares.as_ref());
         let shown = open.opened;
@@ -97,12 +91,12 @@ impl SegmentWriter {
             sealer,
             clock,
             counters,
-            drops,
+            losses,
             open: Some(open),
             number: 0,
             closing: VecDeque::new(),
             failure: Failure::default(),
-            gaps: Vec::new(),
+            lost: Losses::default(),
             shown,
         }
     }
@@ -159,7 +153,7 @@ impl SegmentWriter {
 
     /// Notes a time in which nothing could be captured.
     pub(crate) fn note_gap(&mut self, gap: Gap) {
-        self.gaps.push(gap);
+        self.lost.gap(gap);
     }
 
     /// Waits for all writes, and publishes everything.
@@ -313,8 +307,8 @@ impl SegmentWriter {
                 continue;
             }
             self.shown = self.clock.now();
-            let facts = &self.options.facts;
-            let facts = Facts { drops: self.drops.take(), gaps: std::mem::take(&mut self.gaps), ..facts.clone() };
+            let lost = std::mem::take(&mut self.lost).and(self.losses.take());
+            let facts = lost.into_facts(&self.options.facts);
             let exact = segment.whole == segment.blocks;
             self.sealer.hand_over(SealJob {
                 paths: segment.paths,

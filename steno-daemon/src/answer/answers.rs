@@ -397,10 +397,13 @@ impl Inner {
         (options, bounds, pin)
     }
 
-    /// The receipt as a message, with the gaps that the daemon itself has seen. What it could not read is logged.
+    /// The receipt as a message, with the gaps and the steps of the clock that the daemon itself knows of. What it could not read
+    /// is logged.
     fn receipt(&self, mut receipt: steno_query::Receipt, ask: &Ask) -> v1::Receipt {
         self.view.store().log().tell_all(&receipt.unreadable);
-        receipt.gaps.extend(self.view.gaps(ask.query.expr.may_match_times().hull()));
+        let times = ask.query.expr.may_match_times();
+        receipt.gaps.extend(self.view.gaps(times.hull()));
+        receipt.clock_steps.extend(self.view.clock_steps(&times));
         receipt.settle();
         convert::receipt(receipt)
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustix::process::Signal;
+use steno_index::ClockStep;
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -219,6 +220,10 @@ impl<'a> Attendance<'a> {
                     Some(thread) => self.shared.record().counted(thread, counters),
                     None => self.no_such_thread(thread),
                 }
+            }
+            Some(Message::Clock { from, to }) => {
+                // Its own words are in the log.
+                self.shared.record().clock_step(ClockStep { from, to });
             }
             Some(Message::Stopping) => info!(interface = self.shared.source, "stenotype is stopping"),
             None => debug!(interface = self.shared.source, "stenotype says something that this version does not know"),

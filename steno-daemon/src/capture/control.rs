@@ -6,7 +6,7 @@
 
 use std::str::{FromStr, SplitAsciiWhitespace};
 
-use steno_core::{ParseSegmentIdError, SegmentId};
+use steno_core::{ParseSegmentIdError, SegmentId, TimestampNs};
 
 /// The environment variable in which the capture process finds the number of its end of the socket pair.
 pub const CONTROL_FD_VARIABLE: &str = "STENO_CONTROL_FD";
@@ -46,6 +46,13 @@ pub enum Message {
         thread: u32,
         /// The counts.
         counters: Counters,
+    },
+    /// The clock was set.
+    Clock {
+        /// What it would have said, had it not been set.
+        from: TimestampNs,
+        /// What it said when that was noticed.
+        to: TimestampNs,
     },
     /// The capture process was asked to stop, and writes out what its rings hold.
     Stopping,
@@ -166,6 +173,11 @@ pub fn parse(datagram: &[u8]) -> Result<Option<Message>, ControlError> {
                 },
             }))
         }
+        Some("clock") => {
+            let mut fields = Fields { word: "clock", words };
+            let from = TimestampNs::new(fields.number("FROM")?);
+            Ok(Some(Message::Clock { from, to: TimestampNs::new(fields.number("TO")?) }))
+        }
         Some("stopping") => Ok(Some(Message::Stopping)),
         _ => Ok(None),
     }
@@ -199,7 +211,7 @@ mod tests {
     fn every_message_of_the_description_is_understood() {
         let counters =
             Counters { packets: 1, bytes: 2, drops: 3, freezes: 4, blocks: 5, write_errors: 6, lost: u64::MAX };
-        let cases: [(&[u8], Message); 7] = [
+        let cases: [(&[u8], Message); 8] = [
             (b"starting", Message::Starting),
             (b"ready 2", Message::Ready { threads: 2 }),
             (b"sealed 1 1795395475661823\n", Message::Sealed { thread: 1, id: SegmentId(1_795_395_475_661_823) }),
@@ -209,6 +221,7 @@ mod tests {
             ),
             (b"counters 0 1 2 3 4 5 6 18446744073709551615", Message::Counters { thread: 0, counters }),
             (b"counters 0 1 2 3 4 5 6 18446744073709551615 new fields", Message::Counters { thread: 0, counters }),
+            (b"clock 7 18446744073709551615", Message::Clock { from: TimestampNs::new(7), to: TimestampNs::MAX }),
             (b"stopping", Message::Stopping),
         ];
         for (datagram, message) in cases {
@@ -240,6 +253,7 @@ mod tests {
         );
         assert!(matches!(parse(b"sealed 0 ../../x"), Err(ControlError::NotAName(_))));
         assert!(matches!(parse(b"log 0 x 1"), Err(ControlError::NotALog(_))));
+        assert_eq!(parse(b"clock 7"), Err(ControlError::Missing { word: "clock", field: "TO" }));
         assert_eq!(parse(b"log 0 17"), Err(ControlError::Missing { word: "log", field: "BLOCK_BYTES" }));
         assert_eq!(parse(b"ready \xff"), Err(ControlError::NotText));
         assert_eq!(parse(&[b' '; MAX_DATAGRAM_BYTES + 1]), Err(ControlError::TooLong));

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use steno_core::TimestampNs;
+use steno_index::ClockStep;
 
 use super::{Counters, Exit};
 
-/// How many outages are remembered; the oldest ones make room.
+/// How many outages are remembered, and how many steps of the clock; the oldest ones make room.
 const MAX_OUTAGES: usize = 1_000;
 
 /// What the capture process is doing.
@@ -101,6 +102,8 @@ pub struct CaptureStatus {
     pub bad_messages: u64,
     /// When capture was down, oldest first, at most a thousand.
     pub outages: Vec<Outage>,
+    /// When the clock was set while it captured, oldest first, at most a thousand.
+    pub clock_steps: Vec<ClockStep>,
 }
 
 impl CaptureStatus {
@@ -133,6 +136,7 @@ impl Record {
                 heard: None,
                 bad_messages: 0,
                 outages: Vec::new(),
+                clock_steps: Vec::new(),
             },
             earlier_runs: counters,
             this_run: BTreeMap::new(),
@@ -180,6 +184,14 @@ impl Record {
 
     pub(super) fn bad_message(&mut self) {
         self.status.bad_messages += 1;
+    }
+
+    /// The clock was set.
+    pub(super) fn clock_step(&mut self, step: ClockStep) {
+        if self.status.clock_steps.len() >= MAX_OUTAGES {
+            let _ = self.status.clock_steps.remove(0);
+        }
+        self.status.clock_steps.push(step);
     }
 
     /// The current run's counts of one of the configured threads.

@@ -353,6 +353,7 @@ mod tests {
             heard: Some(TimestampNs(1_500_000_000)),
             bad_messages: 1,
             outages: Vec::new(),
+            clock_steps: Vec::new(),
         }
     }
 

@@ -1,14 +1,18 @@
-//! Packets that the kernel dropped, by second.
+//! What is lost beside a packet thread: what the kernel drops, when the clock is set.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use steno_core::{Clock, TimestampNs};
-use steno_index::Drops;
+use steno_index::ClockStep;
 
-use crate::{counters::Counters, segment::DropSource, sys::PacketSocket};
+use crate::{
+    counters::Counters,
+    segment::{LossSource, Losses},
+    sys::PacketSocket,
+};
 
-/// Reads a socket's statistics, and keeps what was dropped until an index takes it.
-pub(crate) struct DropMeter {
+/// Reads a socket's statistics, and keeps what was lost until an index takes it.
+pub(crate) struct LossMeter {
     socket: Arc<PacketSocket>,
     counters: Arc<Counters>,
     clock: Arc<dyn Clock>,
@@ -17,48 +21,48 @@ pub(crate) struct DropMeter {
 
 struct State {
     read: TimestampNs,
-    drops: Vec<Drops>,
+    losses: Losses,
 }
 
-impl DropMeter {
+impl LossMeter {
     pub(crate) fn new(socket: Arc<PacketSocket>, counters: Arc<Counters>, clock: Arc<dyn Clock>) -> Self {
-        let state = Mutex::new(State { read: clock.now(), drops: Vec::new() });
+        let state = Mutex::new(State { read: clock.now(), losses: Losses::default() });
         Self { socket, counters, clock, state }
     }
 
     /// Reads the kernel's counters. What was dropped since the last time counts for the second in the middle, so this is
     /// best called as each second begins.
     pub(crate) fn read(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let now = self.clock.now();
         let Ok(counts) = self.socket.statistics() else { return };
         let second = middle(state.read, now).secs();
         state.read = now;
         self.counters.freezes.add(counts.freezes);
         self.counters.drops.add(counts.drops);
-        add(&mut state.drops, second, counts.drops);
+        state.losses.dropped(second, counts.drops);
+    }
+
+    /// The clock was set.
+    pub(crate) fn clock_step(&self, step: ClockStep) {
+        self.state().losses.clock_step(step);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl DropSource for Arc<DropMeter> {
-    fn take(&self) -> Vec<Drops> {
+impl LossSource for Arc<LossMeter> {
+    fn take(&self) -> Losses {
         self.read();
-        std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).drops)
+        std::mem::take(&mut self.state().losses)
     }
 }
 
 /// The moment between two; a clock that was set back counts for nothing.
 fn middle(from: TimestampNs, to: TimestampNs) -> TimestampNs {
     TimestampNs::new(to.as_ns() - to.as_ns().saturating_sub(from.as_ns()) / 2)
-}
-
-/// Adds to the last second, or to a new one.
-fn add(drops: &mut Vec<Drops>, second: u64, packets: u64) {
-    match drops.last_mut() {
-        _ if packets == 0 => {}
-        Some(last) if last.second == second => last.packets += packets,
-        _ => drops.push(Drops { second, packets }),
-    }
 }
 
 #[cfg(test)]
@@ -71,11 +75,5 @@ mod tests {
         assert_eq!(middle(at(99_003), at(100_003)).secs(), 99, "read as each second begins");
         assert_eq!(middle(at(100_003), at(100_500)).secs(), 100, "read when a file is closed");
         assert_eq!(middle(at(200_000), at(100_000)).secs(), 100, "the clock was set back");
-        let mut drops = Vec::new();
-        for (second, packets) in [(7, 0), (7, 2), (7, 3), (8, 0), (9, 4)] {
-            add(&mut drops, second, packets);
-        }
-        let expected = [(7, 5), (9, 4)].map(|(second, packets)| Drops { second, packets });
-        assert_eq!(drops, expected);
     }
 }
