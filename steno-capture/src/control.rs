@@ -100,7 +100,14 @@ impl Control {
         let Counters { packets, bytes, drops, freezes, blocks, write_errors, lost_packets, .. } = counters;
         let [packets, bytes, drops] = [packets, bytes, drops].map(|c| c.get());
         let [freezes, blocks, errors, lost] = [freezes, blocks, write_errors, lost_packets].map(|c| c.get());
-        self.say(format_args!("counters {thread} {packets} {bytes} {drops} {freezes} {blocks} {errors} {lost}"));
+        let Counters { cut_packets, write_stall_ns, .. } = counters;
+        let [cut, stall] = [cut_packets, write_stall_ns].map(|c| c.get());
+        let Counters { interface_dropped, interface_missed, interface_overrun, .. } = counters;
+        let [dropped, missed, overrun] = [interface_dropped, interface_missed, interface_overrun].map(|c| c.get());
+        self.say(format_args!(
+            "counters {thread} {packets} {bytes} {drops} {freezes} {blocks} {errors} {lost} {cut} {stall} \
+             {dropped} {missed} {overrun}"
+        ));
     }
 
     /// The clock was set.
@@ -187,6 +194,11 @@ mod tests {
             &counters.blocks,
             &counters.write_errors,
             &counters.lost_packets,
+            &counters.cut_packets,
+            &counters.write_stall_ns,
+            &counters.interface_dropped,
+            &counters.interface_missed,
+            &counters.interface_overrun,
         ];
         (1..).zip(fields).for_each(|(n, counter)| counter.add(n));
         counters.lost_packets.add(u64::MAX - 7);
@@ -202,7 +214,7 @@ mod tests {
             "ready 2",
             "log 1 1795395475661823 1048576",
             "sealed 1 1795395475661823",
-            "counters 65535 1 2 3 4 5 6 18446744073709551615",
+            "counters 65535 1 2 3 4 5 6 18446744073709551615 8 9 10 11 12",
             "clock 7 18446744073709551615",
             "stopping",
         ];

@@ -30,6 +30,14 @@ pub(crate) struct Counters {
     pub(crate) write_errors: Counter,
     /// Packets taken from the ring that did not get to the disk.
     pub(crate) lost_packets: Counter,
+    /// Packets of which less was kept than there was.
+    pub(crate) cut_packets: Counter,
+    /// Nanoseconds in which writes were under way and none ended.
+    pub(crate) write_stall_ns: Counter,
+    /// What the interface counts for itself; of the first thread only.
+    pub(crate) interface_dropped: Counter,
+    pub(crate) interface_missed: Counter,
+    pub(crate) interface_overrun: Counter,
     /// Segments that were published.
     pub(crate) segments: Counter,
     /// Segments that could not be published when the capture ended.

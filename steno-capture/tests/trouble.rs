@@ -13,7 +13,7 @@ use std::{
 
 use rustix::process::Signal;
 use steno_core::testkit::{FrameBuilder, need};
-use steno_index::Index;
+use steno_index::{Cause, Index};
 use support::{Wire, frames, frames_of_blocks, names};
 
 fn some_frames(count: u16) -> Vec<Vec<u8>> {
@@ -92,6 +92,33 @@ fn a_full_ring_drops_packets_and_the_index_says_how_many() {
     let dropped: u64 = index.facts().unwrap().drops.iter().map(|drops| drops.packets).sum();
     assert_eq!(dropped, (sent.len() - stored.len()) as u64);
     assert_eq!(index.packets() as usize, stored.len());
+    assert!(lost(&index, Cause::RingFull) > 0);
+}
+
+#[test]
+fn what_the_interface_drops_itself_and_what_a_filter_cuts_is_in_the_index() {
+    let Some(wire) = Wire::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    // BPF: return 64, of every packet.
+    let capture = wire.capture(dir.path(), &["--filter=0006000000000040"]);
+    // An end of a veth pair drops what is larger than it takes (`____dev_forward_skb`), and counts that as rx_dropped.
+    wire.link(&["set", "v1", "mtu", "1000"]);
+    // Sent by the system: tcpreplay tries again for ever what is dropped there.
+    assert!(wire.command("ip").args(["address", "add", "10.9.0.1/24", "dev", "v0"]).status().unwrap().success());
+    let script = "for i in {1..7}; do printf %01400d 0 > /dev/udp/10.9.0.2/9; done";
+    let _status_of_the_last = wire.command("bash").args(["-c", script]).status().unwrap();
+    wire.send(dir.path(), &some_frames(5), 1_000);
+    // It is looked each second.
+    thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(capture.stop().0, 0);
+    let index = index(dir.path());
+    assert_eq!((index.packets(), lost(&index, Cause::Cut)), (5, 5));
+    assert_eq!(lost(&index, Cause::InterfaceDropped), 7);
+    assert!(frames(dir.path(), 0).iter().all(|frame| frame.len() == 64));
+}
+
+fn lost(index: &Index, cause: Cause) -> u64 {
+    index.facts().unwrap().losses.iter().filter(|loss| loss.cause == cause).map(|loss| loss.count).sum()
 }
 
 #[test]

@@ -239,7 +239,7 @@ Fields of --json; times are RFC 3339, UTC, sizes are bytes; what only a sensor c
   captures              capture processes: source (the interface), threads, state (starting, running, backoff, stopping,
                         stopped), state_at (since when, or when it starts again), pid, restarts, last_exit, last_exit_at
   threads               capture threads: thread, packets_directory, index_directory, packets, bytes, kernel_drops, lost,
-                        write_errors, segments, segments_removed, packet_bytes, index_bytes, disk_bytes and
+                        write_errors, losses (by cause, as in a receipt), segments, segments_removed, packet_bytes, index_bytes, disk_bytes and
                         disk_free_bytes of the file system, error. Counts are since the sensor started; with --store, of
                         what the files hold
   queries               running, most_running, finished, truncated, refused, packets, bytes, since the sensor started

@@ -119,7 +119,16 @@ echo "warning: a line" >&2
     until("all is heard", || capture.status().bad_messages == 2);
     let status = capture.status();
     assert_eq!((status.kind, status.restarts, &*status.source), (Kind::Own, 0, "fake0"));
-    let counters = Counters { packets: 10, bytes: 1000, drops: 1, freezes: 2, blocks: 3, write_errors: 4, lost: 5 };
+    let counters = Counters {
+        packets: 10,
+        bytes: 1000,
+        drops: 1,
+        freezes: 2,
+        blocks: 3,
+        write_errors: 4,
+        lost: 5,
+        ..Counters::default()
+    };
     assert_eq!(status.counters[&4], counters, "thread 0 of the process is the configuration's 4");
     assert_eq!(*heard.lock().unwrap(), [(4, SegmentId(1_795_395_475_661_823))]);
     assert!(status.heard.is_some() && status.outages.is_empty());

@@ -65,7 +65,7 @@ pub use facts::Facts;
 pub use format::{FORMAT_MAJOR, FORMAT_MINOR, SectionInfo};
 pub use log::{BlockNote, Log};
 pub use losses::{Cause, ClockStep, Drops, Gap, Loss};
-pub use packet_file::{Built, Damage, detect_block_bytes, index_packet_file, note_block, note_packet_file};
+pub use packet_file::{Built, Damage, Noted, detect_block_bytes, index_packet_file, note_block, note_packet_file};
 pub use reader::{
     Anchor, BlockInfo, ConversationCursor, FirstFragment, FirstFragments, Found, Index, LaterFragment, LaterFragments,
     Locator,

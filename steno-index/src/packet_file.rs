@@ -90,12 +90,26 @@ pub fn note_packet_file(
     Ok(None)
 }
 
-/// Appends the packets of a block and the block itself to `log`: all of them, or nothing. Gives what was captured of the
-/// packets, in bytes.
+/// What [`note_block`] saw of the packets of a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Noted {
+    /// What was captured of them, in bytes.
+    pub captured_bytes: u64,
+    /// How many are longer than what was captured of them.
+    pub cut_packets: u32,
+}
+
+/// Appends the packets of a block and the block itself to `log`: all of them, or nothing.
 ///
 /// # Errors
 /// A chain that is broken. The log is as it was.
-pub fn note_block(log: &mut Log, offset_bytes: u64, block: &Block<'_>, crc32c: Option<u32>) -> Result<u64, BlockError> {
+pub fn note_block(
+    log: &mut Log,
+    offset_bytes: u64,
+    block: &Block<'_>,
+    crc32c: Option<u32>,
+) -> Result<Noted, BlockError> {
     note_block_by(log, offset_bytes, block, crc32c, |packet, tags| decode(&packet.frame(), tags))
 }
 
@@ -107,8 +121,13 @@ pub(crate) fn note_block_by(
     block: &Block<'_>,
     crc32c: Option<u32>,
     decode: impl Fn(&RawPacket<'_>, &mut Vec<Tag>) -> Decoded,
-) -> Result<u64, BlockError> {
-    let captured_bytes = block.packets().try_fold(0, |sum, packet| Ok(sum + u64::from(packet?.header.snaplen)))?;
+) -> Result<Noted, BlockError> {
+    let mut noted = Noted::default();
+    for packet in block.packets() {
+        let header = packet?.header;
+        noted.captured_bytes += u64::from(header.snaplen);
+        noted.cut_packets += u32::from(header.snaplen < header.len);
+    }
     let mut tags = Vec::new();
     for packet in block.packets() {
         let packet = packet?;
@@ -120,7 +139,7 @@ pub(crate) fn note_block_by(
     }
     let header = block.header();
     log.end_block(BlockNote { offset_bytes, used_bytes: header.blk_len, crc32c, seq_num: header.seq_num });
-    Ok(captured_bytes)
+    Ok(noted)
 }
 
 /// How far apart the blocks of a packet file are, in bytes, as the file itself tells; `None` of an empty file.

@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use steno_core::{Clock, TimestampNs};
-use steno_index::ClockStep;
+use steno_index::{Cause, ClockStep};
 
 use crate::{
     counters::Counters,
     segment::{LossSource, Losses},
-    sys::PacketSocket,
+    sys::{LinkCounts, LinkStatistics, PacketSocket},
 };
 
 /// Reads a socket's statistics, and keeps what was lost until an index takes it.
@@ -41,6 +41,22 @@ impl LossMeter {
         self.counters.freezes.add(counts.freezes);
         self.counters.drops.add(counts.drops);
         state.losses.dropped(second, counts.drops);
+        state.losses.add(second, Cause::RingFull, counts.freezes);
+    }
+
+    /// The interface itself has dropped so much since the last time.
+    pub(crate) fn interface(&self, more: LinkCounts, between: (TimestampNs, TimestampNs)) {
+        let second = middle(between.0, between.1).secs();
+        let counters = [
+            (Cause::InterfaceDropped, &self.counters.interface_dropped, more.dropped),
+            (Cause::InterfaceMissed, &self.counters.interface_missed, more.missed),
+            (Cause::InterfaceOverrun, &self.counters.interface_overrun, more.overrun),
+        ];
+        let mut state = self.state();
+        for (cause, counter, packets) in counters {
+            counter.add(packets);
+            state.losses.add(second, cause, packets);
+        }
     }
 
     /// The clock was set.
@@ -50,6 +66,41 @@ impl LossMeter {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads what an interface counts for itself. Never on a packet thread: the answer may have to wait for who changes links.
+#[derive(Debug)]
+pub(crate) struct LinkMeter {
+    statistics: LinkStatistics,
+    read: TimestampNs,
+    last: LinkCounts,
+}
+
+impl LinkMeter {
+    /// Of what is counted from now on.
+    pub(crate) fn new(interface: u32, now: TimestampNs) -> std::io::Result<Self> {
+        let statistics = LinkStatistics::of(interface)?;
+        let last = statistics.read()?;
+        Ok(Self { statistics, read: now, last })
+    }
+
+    /// What was counted since the last time goes to `losses`.
+    pub(crate) fn read(&mut self, losses: &LossMeter, now: TimestampNs) {
+        // An interface that is gone counts nothing.
+        let Ok(counts) = self.statistics.read() else { return };
+        losses.interface(since(counts, self.last), (self.read, now));
+        (self.read, self.last) = (now, counts);
+    }
+}
+
+/// What was counted between two reads. A driver that was reset begins anew.
+fn since(counts: LinkCounts, last: LinkCounts) -> LinkCounts {
+    let more = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
+    LinkCounts {
+        dropped: more(counts.dropped, last.dropped),
+        missed: more(counts.missed, last.missed),
+        overrun: more(counts.overrun, last.overrun),
     }
 }
 
@@ -75,5 +126,11 @@ mod tests {
         assert_eq!(middle(at(99_003), at(100_003)).secs(), 99, "read as each second begins");
         assert_eq!(middle(at(100_003), at(100_500)).secs(), 100, "read when a file is closed");
         assert_eq!(middle(at(200_000), at(100_000)).secs(), 100, "the clock was set back");
+    }
+
+    #[test]
+    fn a_driver_that_was_reset_counts_from_nothing() {
+        let counts = |dropped, missed, overrun| LinkCounts { dropped, missed, overrun };
+        assert_eq!(since(counts(7, 3, 9), counts(5, 3, 10)), counts(2, 0, 9));
     }
 }

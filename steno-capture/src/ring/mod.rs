@@ -12,7 +12,7 @@ mod tap;
 mod thread;
 
 pub(crate) use budget::Budget;
-pub(crate) use meter::LossMeter;
+pub(crate) use meter::{LinkMeter, LossMeter};
 pub(crate) use stop::Stop;
 pub(crate) use tap::{Tap, TapPlan, open_taps};
 pub(crate) use thread::{PacketThread, ThreadPlan, statistics_line};

@@ -164,6 +164,11 @@ impl Tap {
         true
     }
 
+    /// The index of the interface.
+    pub(crate) fn interface(&self) -> u32 {
+        self.interface
+    }
+
     /// Whether the interface was removed.
     pub(crate) fn interface_is_gone(&self) -> bool {
         netdevice::index_to_name(&self.socket, self.interface).is_err()

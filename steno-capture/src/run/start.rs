@@ -20,9 +20,10 @@ use crate::{
     console::{Level, debug, info, shows, warning},
     control::Control,
     counters::Counters,
+    error::words,
     filter::Filter,
     io::probe_uring,
-    ring::{Budget, LossMeter, Stop, Tap, TapPlan, ThreadPlan, open_taps},
+    ring::{Budget, LinkMeter, LossMeter, Stop, Tap, TapPlan, ThreadPlan, open_taps},
     segment::{OpenSegment, Place, Recovery, RecoveryPlan, Sealer, Sealing, Shares, WriterOptions},
     sys::{self, Acting, Host},
 };
@@ -35,6 +36,8 @@ pub(super) struct Started {
     pub(super) threads: Vec<ThreadPlan>,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) losses: Vec<Arc<LossMeter>>,
+    /// Of the interface; none where the kernel does not tell.
+    pub(super) link: Option<LinkMeter>,
     pub(super) stop: Arc<Stop>,
     pub(super) signals: Handle,
     pub(super) control: Control,
@@ -85,6 +88,7 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
         recovery,
         counters: threads.iter().map(|t| Arc::clone(&t.counters)).collect(),
         losses: threads.iter().map(|t| Arc::clone(&t.losses)).collect(),
+        link: threads.first().and_then(|thread| link_meter(&thread.tap)),
         threads,
         stop,
         signals,
@@ -92,6 +96,12 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
         stats_every: (flags.stats_sec > 0).then(|| Duration::from_secs(flags.stats_sec)),
         patience: flags.watchdog_patience(),
     })
+}
+
+/// What the interface drops by itself is worth knowing, and no condition.
+fn link_meter(tap: &Tap) -> Option<LinkMeter> {
+    let meter = LinkMeter::new(tap.interface(), SystemClock.now());
+    meter.inspect_err(|e| warning!("what the interface itself drops is not known: {}", words(e))).ok()
 }
 
 /// What is understood, and not to be had.

@@ -30,7 +30,8 @@ use crate::{
 /// # Errors
 /// What ended a thread, and files that could not be published.
 pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
-    let Started { threads, counters, losses, stop, signals, control, recovery, stats_every, patience } = started;
+    let Started { threads, counters, losses, mut link, stop, signals, control, recovery, stats_every, patience } =
+        started;
     let begun = Instant::now();
     let (alive, all_ended) = mpsc::channel::<()>();
     let spawned: Vec<_> = threads
@@ -53,6 +54,9 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
     // Every thread holds the other end until it ends.
     while all_ended.recv_timeout(until_next_second()) == Err(RecvTimeoutError::Timeout) {
         losses.iter().for_each(|meter| meter.read());
+        if let (Some(link), Some(first)) = (&mut link, losses.first()) {
+            link.read(first, SystemClock.now());
+        }
         tell_counters();
         if let Some(step) = clock.look(Reading::now(&SystemClock)) {
             losses.iter().for_each(|meter| meter.clock_step(step));

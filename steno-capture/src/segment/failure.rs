@@ -13,7 +13,11 @@ use steno_core::{
 };
 use steno_index::Gap;
 
-use super::{SegmentWriter, open::FailedBlock, writer::PATIENCE};
+use super::{
+    SegmentWriter,
+    open::FailedBlock,
+    writer::{Attempt, PATIENCE},
+};
 use crate::{
     console::{error, warning},
     error::words,
@@ -102,7 +106,7 @@ impl SegmentWriter {
                 if (again && error.is_some()) || self.failure.until.is_some() {
                     self.lose_block(&memory);
                 } else {
-                    self.store(memory, error.is_some());
+                    self.store(memory, if error.is_some() { Attempt::AfterFailure } else { Attempt::Moved });
                 }
             }
         }

@@ -13,6 +13,7 @@ mod rotation;
 mod seal;
 mod sealer;
 mod share;
+mod stall;
 mod writer;
 
 pub(crate) use indexer::Indexer;

@@ -15,9 +15,9 @@ use steno_core::{
     block::{Block, BlockWriter},
     testkit::{block_of, recipe},
 };
-use steno_index::{Attribute, Drops, Facts, Index, Version2Index, verify_segment};
+use steno_index::{Attribute, Cause, Drops, Facts, Index, Version2Index, verify_segment};
 
-use super::*;
+use super::{writer::PATIENCE, *};
 use crate::{
     IndexFormat,
     control::Control,
@@ -324,6 +324,46 @@ fn names_ascend_when_the_clock_is_set_back() {
     assert!(bench.published().iter().all(|id| id.0 >= START / 1_000));
 }
 
+#[test]
+fn packets_that_were_cut_are_counted_in_their_seconds() {
+    for with_index in [true, false] {
+        let mut bench = Bench::with(|options| options.with_index = with_index);
+        for second in [7, 8] {
+            let mut writer = BlockWriter::new(BLOCK);
+            let times = [second * 10, second * 10 + second % 2];
+            for (n, (at, wire_len)) in (0..).zip([(times[0], 60), (times[0], 1_500), (times[1], 61), (times[1], 60)]) {
+                let time = TimestampNs::new(at * 1_000_000_000 + n);
+                let _pushed = writer.push(time, wire_len, &[0; 60]).unwrap();
+            }
+            let mut memory = AlignedBuffer::new(BLOCK as usize);
+            memory.bytes_mut().copy_from_slice(writer.finish(second));
+            bench.writer().take(BlockMemory::Copy(memory));
+        }
+        bench.writer.take().unwrap().finish();
+        assert_eq!((bench.counters.cut_packets.get(), bench.counters.bytes.get()), (4, 480));
+        if with_index {
+            let losses = bench.index(bench.published()[0]).facts().unwrap().losses.clone();
+            let losses: Vec<_> = losses.iter().map(|loss| (loss.second, loss.cause, loss.count)).collect();
+            assert_eq!(losses, [(70, Cause::Cut, 1), (71, Cause::Cut, 1), (80, Cause::Cut, 2)]);
+        }
+    }
+}
+
+#[test]
+fn writes_that_stand_still_are_told() {
+    let mut bench = Bench::new();
+    bench.disk.lock().unwrap().lazy = true;
+    bench.take();
+    std::thread::sleep(Duration::from_millis(120));
+    bench.writer().settle(Some(PATIENCE));
+    let told = bench.counters.write_stall_ns.get();
+    assert!(told >= 120_000_000, "{told} ns");
+    assert_eq!(bench.finish(), [[1]]);
+    let losses = bench.index(bench.published()[0]).facts().unwrap().losses.clone();
+    assert!(losses.iter().all(|loss| loss.cause == Cause::WriteStall), "{losses:?}");
+    assert_eq!(losses.iter().map(|loss| loss.count).sum::<u64>(), told);
+}
+
 /// Steps of an hour either way, within a file and between two.
 #[test]
 fn blocks_have_the_true_times_of_their_packets_however_the_clock_is_set() {
@@ -430,6 +470,11 @@ fn a_full_disk_costs_what_comes_meanwhile_and_is_told_in_the_next_index() {
     assert_eq!(gap.from, TimestampNs::new(START + 2));
     assert_eq!(gap.to, TimestampNs::new(START + 1_100_000_006));
     assert_eq!(gap.reason, "10 packets could not be written");
+    let not_written: Vec<_> = facts.losses.iter().map(|loss| (loss.second, loss.cause, loss.count)).collect();
+    let second = START / 1_000_000_000;
+    assert_eq!(not_written, [(second, Cause::NotWritten, 6), (second + 1, Cause::NotWritten, 4)]);
+    let bytes = 7 * (14 + 20 + 20 + 100 + 14 + 20 + 20 + 200);
+    assert_eq!(bench.counters.bytes.get(), bytes, "each packet once, however often it was given a place");
     assert_eq!(bench.counters.packets.get(), 14);
 }
 

@@ -1,16 +1,20 @@
 //! What a packet thread does with a block: note it, have it written, rotate the file when it is due.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use steno_core::{
     Clock, TimestampNs,
     block::{Block, BlockHeader},
 };
-use steno_index::{Facts, Gap, Log, note_block};
+use steno_index::{Cause, Facts, Gap, Log, note_block};
 
 use super::{
     LossSource, Losses, OpenSegment, Place, Rotation, SealJob, Sealer, Shares, failure::Failure, names::Names,
-    open::FailedBlock, rotation::Due,
+    open::FailedBlock, rotation::Due, stall::WriteProgress,
 };
 use crate::{
     console::{debug, error, warning},
@@ -54,6 +58,17 @@ pub(crate) struct Means {
     pub(crate) losses: Box<dyn LossSource>,
 }
 
+/// How often a block has had a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// It comes from the ring.
+    First,
+    /// It had one behind a block that could not be written.
+    Moved,
+    /// It could not be written there.
+    AfterFailure,
+}
+
 /// Takes blocks and makes published segments of them.
 pub(crate) struct SegmentWriter {
     place: Place,
@@ -72,6 +87,7 @@ pub(crate) struct SegmentWriter {
     pub(super) failure: Failure,
     /// What this thread itself has seen lost, for the next index.
     pub(super) lost: Losses,
+    progress: WriteProgress,
     /// When a segment was last handed over, or the capture began.
     shown: TimestampNs,
 }
@@ -97,6 +113,7 @@ impl SegmentWriter {
             closing: VecDeque::new(),
             failure: Failure::default(),
             lost: Losses::default(),
+            progress: WriteProgress::default(),
             shown,
         }
     }
@@ -112,7 +129,7 @@ impl SegmentWriter {
         }
         self.counters.blocks.add(1);
         self.counters.packets.add(header.num_pkts.into());
-        self.store(memory, false);
+        self.store(memory, Attempt::First);
         self.settle(None);
     }
 
@@ -172,39 +189,48 @@ impl SegmentWriter {
         self.sealer.finish();
     }
 
-    /// Gives a block its place in the open file. `again` says that its write has failed before.
-    pub(super) fn store(&mut self, memory: BlockMemory, again: bool) {
+    /// Gives a block its place in the open file.
+    pub(super) fn store(&mut self, memory: BlockMemory, attempt: Attempt) {
         let Ok(block) = Block::parse(memory.bytes()) else { return };
         let header = *block.header();
         let now = self.clock.now();
         // Counted with the note where there is one: another walk through the block would be felt.
-        let counters = Arc::clone(&self.counters);
-        let count = |captured_bytes| counters.bytes.add(if again { 0 } else { captured_bytes });
+        let is_first = attempt == Attempt::First;
         if !self.ready(now) {
-            count(captured_bytes(&block));
+            if is_first {
+                self.count(&block, walk(&block));
+            }
             return self.lose(&header);
         }
         let (rotation, number) = (self.options.rotation, self.number);
         let Some(open) = &mut self.open else { return self.lose(&header) };
         let offset_bytes = rotation.offset(open.blocks);
-        if self.options.with_index {
+        let noted = if self.options.with_index {
             let crc32c = self.options.block_crc.then(|| crc32c::crc32c(block.used()));
-            match note_block(&mut open.log, offset_bytes, &block, crc32c) {
-                Ok(captured_bytes) => count(captured_bytes),
-                Err(e) => return self.malformed(&e),
-            }
+            let noted = match note_block(&mut open.log, offset_bytes, &block, crc32c) {
+                Ok(noted) => noted,
+                Err(e) => {
+                    self.malformed(&e);
+                    return self.lose(&header);
+                }
+            };
             if let Some(share) = &mut open.share {
                 share.noted(open.log.bytes());
             }
+            (noted.captured_bytes, noted.cut_packets)
         } else {
-            count(captured_bytes(&block));
-        }
-        let ticket = Ticket { segment: number, block: open.blocks, again };
+            walk(&block)
+        };
+        let ticket = Ticket { segment: number, block: open.blocks, again: attempt == Attempt::AfterFailure };
         let len_bytes = open.file.write_bytes(header.blk_len, rotation.block_bytes) as usize;
         open.blocks += 1;
         open.pending += 1;
         let file = Arc::clone(&open.file);
         let full = open.blocks >= rotation.blocks_max;
+        if is_first {
+            self.count(&block, noted);
+        }
+        self.progress.begins(Instant::now());
         self.sink.start(BlockWrite { ticket, file, memory, len_bytes, offset_bytes });
         if full {
             self.close();
@@ -284,6 +310,10 @@ impl SegmentWriter {
                 Some(open) if ticket.segment == self.number => Some(open),
                 _ => self.closing.iter_mut().find(|(number, _)| *number == ticket.segment).map(|(_, s)| s),
             };
+            if let Some(stood) = self.progress.ended(Instant::now(), self.sink.in_flight() > 0) {
+                self.counters.write_stall_ns.add(u64::try_from(stood.as_nanos()).unwrap_or(u64::MAX));
+                self.lost.stalled(self.clock.now(), stood);
+            }
             let Some(segment) = segment else { continue };
             self.counters.pulse.beat();
             match result {
@@ -327,13 +357,33 @@ impl SegmentWriter {
 
     pub(super) fn lose(&mut self, header: &BlockHeader) {
         self.counters.lost_packets.add(header.num_pkts.into());
+        self.lost.add(header.ts_first.0.into(), Cause::NotWritten, header.num_pkts.into());
         self.failure.lose(header);
+    }
+
+    /// Counts what was captured of a block's packets, and how many of them were cut, by the second where that is known.
+    fn count(&mut self, block: &Block<'_>, (captured_bytes, cut_packets): (u64, u32)) {
+        self.counters.bytes.add(captured_bytes);
+        if cut_packets == 0 {
+            return;
+        }
+        self.counters.cut_packets.add(cut_packets.into());
+        let (first, last) = (block.header().ts_first.0, block.header().ts_last.0);
+        if first == last {
+            return self.lost.add(first.into(), Cause::Cut, cut_packets.into());
+        }
+        for packet in block.packets().map_while(Result::ok).filter(|packet| packet.header.snaplen < packet.header.len) {
+            self.lost.add(packet.timestamp().secs(), Cause::Cut, 1);
+        }
     }
 }
 
-/// What was captured of a block's packets, as far as they hold.
-fn captured_bytes(block: &Block<'_>) -> u64 {
-    block.packets().map_while(Result::ok).map(|packet| u64::from(packet.header.snaplen)).sum()
+/// What was captured of a block's packets, in bytes, and how many of them were cut, as far as they hold.
+fn walk(block: &Block<'_>) -> (u64, u32) {
+    block.packets().map_while(Result::ok).fold((0, 0), |(bytes, cut), packet| {
+        let header = packet.header;
+        (bytes + u64::from(header.snaplen), cut + u32::from(header.snaplen < header.len))
+    })
 }
 
 /// Removes a file that holds nothing.

@@ -7,6 +7,7 @@
 
 mod host;
 mod inherited;
+mod link;
 mod memory;
 mod privileges;
 mod ring;
@@ -15,6 +16,7 @@ mod uring;
 
 pub(crate) use host::{Host, allow_locked_memory, allow_nice_level, set_nice_level};
 pub(crate) use inherited::inherited_socket;
+pub(crate) use link::{LinkCounts, LinkStatistics};
 pub(crate) use memory::{AlignedBuffer, BlockMemory};
 pub(crate) use privileges::{Account, Acting, group_by_name, user_by_name};
 pub(crate) use ring::{OpenHeader, RingBlock, RingMemory};

@@ -20,7 +20,7 @@ mod records;
 mod wire;
 
 pub(crate) use call::Sensor;
-pub(crate) use convert::{estimate, gap, receipt, segment_plan, unreadable, unsealed};
+pub(crate) use convert::{estimate, gap, losses, receipt, segment_plan, unreadable, unsealed};
 pub use error::{Handshake, SensorError};
 pub(crate) use flows::{FlowBatches, NextFlows};
 pub(crate) use location::Location;

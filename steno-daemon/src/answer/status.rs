@@ -163,5 +163,14 @@ fn thread(status: &ThreadStatus, captures: &[CaptureStatus], directories: &[Thre
         disk_bytes: status.disk.map_or(0, |disk| disk.packets.total_bytes),
         disk_free_bytes: status.disk.map_or(0, |disk| disk.packets.available_bytes),
         error: status.error.clone().unwrap_or_default(),
+        losses: Some(v1::Losses {
+            ring_freezes: counted.freezes,
+            cut_packets: counted.cut,
+            not_written_packets: counted.lost,
+            write_stall_ns: counted.write_stall_ns,
+            interface_dropped_packets: counted.interface_dropped,
+            interface_missed_packets: counted.interface_missed,
+            interface_overrun_packets: counted.interface_overrun,
+        }),
     }
 }

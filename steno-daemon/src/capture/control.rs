@@ -75,6 +75,17 @@ pub struct Counters {
     pub write_errors: u64,
     /// Packets that were taken out of the ring but did not reach the disk.
     pub lost: u64,
+    /// Packets of which less was kept than there was.
+    pub cut: u64,
+    /// Nanoseconds in which writes were under way and none ended.
+    pub write_stall_ns: u64,
+    /// Packets that the interface counts as dropped on their way in (`rx_dropped`). This and what follows is of the first thread
+    /// of a capture process only.
+    pub interface_dropped: u64,
+    /// Packets for which the interface had no room (`rx_missed_errors`).
+    pub interface_missed: u64,
+    /// Packets that overran a queue of the interface (`rx_fifo_errors`).
+    pub interface_overrun: u64,
 }
 
 impl Counters {
@@ -89,6 +100,11 @@ impl Counters {
             blocks: self.blocks.saturating_add(other.blocks),
             write_errors: self.write_errors.saturating_add(other.write_errors),
             lost: self.lost.saturating_add(other.lost),
+            cut: self.cut.saturating_add(other.cut),
+            write_stall_ns: self.write_stall_ns.saturating_add(other.write_stall_ns),
+            interface_dropped: self.interface_dropped.saturating_add(other.interface_dropped),
+            interface_missed: self.interface_missed.saturating_add(other.interface_missed),
+            interface_overrun: self.interface_overrun.saturating_add(other.interface_overrun),
         }
     }
 }
@@ -170,6 +186,11 @@ pub fn parse(datagram: &[u8]) -> Result<Option<Message>, ControlError> {
                     blocks: fields.number("BLOCKS")?,
                     write_errors: fields.number("WRITE_ERRORS")?,
                     lost: fields.number("LOST")?,
+                    cut: fields.added("CUT")?,
+                    write_stall_ns: fields.added("WRITE_STALL")?,
+                    interface_dropped: fields.added("DROPPED")?,
+                    interface_missed: fields.added("MISSED")?,
+                    interface_overrun: fields.added("OVERRUN")?,
                 },
             }))
         }
@@ -193,8 +214,17 @@ impl<'a> Fields<'a> {
         self.words.next().ok_or(ControlError::Missing { word: self.word, field })
     }
 
+    /// A count that capture processes of before do not send.
+    fn added(&mut self, field: &'static str) -> Result<u64, ControlError> {
+        self.words.next().map_or(Ok(0), |text| self.number_in(text, field))
+    }
+
     fn number<N: FromStr>(&mut self, field: &'static str) -> Result<N, ControlError> {
         let text = self.text(field)?;
+        self.number_in(text, field)
+    }
+
+    fn number_in<N: FromStr>(&self, text: &str, field: &'static str) -> Result<N, ControlError> {
         // FromStr takes a plus sign; the format does not.
         let number = if text.starts_with('+') { None } else { text.parse().ok() };
         number.ok_or_else(|| ControlError::NotANumber { word: self.word, field, got: text.to_owned() })
@@ -209,9 +239,25 @@ mod tests {
 
     #[test]
     fn every_message_of_the_description_is_understood() {
-        let counters =
-            Counters { packets: 1, bytes: 2, drops: 3, freezes: 4, blocks: 5, write_errors: 6, lost: u64::MAX };
-        let cases: [(&[u8], Message); 8] = [
+        let older = Counters {
+            packets: 1,
+            bytes: 2,
+            drops: 3,
+            freezes: 4,
+            blocks: 5,
+            write_errors: 6,
+            lost: u64::MAX,
+            ..Counters::default()
+        };
+        let counters = Counters {
+            cut: 7,
+            write_stall_ns: 8,
+            interface_dropped: 9,
+            interface_missed: 10,
+            interface_overrun: 11,
+            ..older
+        };
+        let cases: [(&[u8], Message); 9] = [
             (b"starting", Message::Starting),
             (b"ready 2", Message::Ready { threads: 2 }),
             (b"sealed 1 1795395475661823\n", Message::Sealed { thread: 1, id: SegmentId(1_795_395_475_661_823) }),
@@ -219,8 +265,12 @@ mod tests {
                 b"log 1 1795395475661823 1048576",
                 Message::Log { thread: 1, id: SegmentId(1_795_395_475_661_823), block_bytes: 1 << 20 },
             ),
-            (b"counters 0 1 2 3 4 5 6 18446744073709551615", Message::Counters { thread: 0, counters }),
-            (b"counters 0 1 2 3 4 5 6 18446744073709551615 new fields", Message::Counters { thread: 0, counters }),
+            (b"counters 0 1 2 3 4 5 6 18446744073709551615", Message::Counters { thread: 0, counters: older }),
+            (b"counters 0 1 2 3 4 5 6 18446744073709551615 7 8 9 10 11", Message::Counters { thread: 0, counters }),
+            (
+                b"counters 0 1 2 3 4 5 6 18446744073709551615 7 8 9 10 11 new fields",
+                Message::Counters { thread: 0, counters },
+            ),
             (b"clock 7 18446744073709551615", Message::Clock { from: TimestampNs::new(7), to: TimestampNs::MAX }),
             (b"stopping", Message::Stopping),
         ];

@@ -104,6 +104,8 @@ pub struct CaptureStatus {
     pub outages: Vec<Outage>,
     /// When the clock was set while it captured, oldest first, at most a thousand.
     pub clock_steps: Vec<ClockStep>,
+    /// How many there were.
+    pub clock_steps_total: u64,
 }
 
 impl CaptureStatus {
@@ -137,6 +139,7 @@ impl Record {
                 bad_messages: 0,
                 outages: Vec::new(),
                 clock_steps: Vec::new(),
+                clock_steps_total: 0,
             },
             earlier_runs: counters,
             this_run: BTreeMap::new(),
@@ -192,6 +195,7 @@ impl Record {
             let _ = self.status.clock_steps.remove(0);
         }
         self.status.clock_steps.push(step);
+        self.status.clock_steps_total += 1;
     }
 
     /// The current run's counts of one of the configured threads.

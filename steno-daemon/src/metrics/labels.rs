@@ -113,6 +113,12 @@ pub(super) struct OfCause {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfInterfaceCause {
+    pub(super) interface: String,
+    pub(super) cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfThread {
     pub(super) thread: u32,
 }

@@ -18,10 +18,14 @@ use prometheus_client::{
 use super::{
     Method, Outcome, QueryMeter,
     labels::{
-        OfBuild, OfCaptureThread, OfCause, OfCertificate, OfInterface, OfKind, OfMethod, OfOutcome, OfReason, OfThread,
+        OfBuild, OfCaptureThread, OfCause, OfCertificate, OfInterface, OfInterfaceCause, OfKind, OfMethod, OfOutcome,
+        OfReason, OfThread,
     },
 };
-use crate::{capture::CaptureStatus, retention::ThreadStatus};
+use crate::{
+    capture::{CaptureStatus, Counters},
+    retention::ThreadStatus,
+};
 
 /// What `GET /metrics` answers with: OpenMetrics 1.0 text, which Prometheus reads.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -59,6 +63,10 @@ pub(super) struct Families {
     capture_packets: Family<OfCaptureThread, Counter>,
     capture_bytes: Family<OfCaptureThread, Counter>,
     capture_dropped: Family<OfCause, Counter>,
+    capture_cut: Family<OfCaptureThread, Counter>,
+    capture_write_stall: Family<OfCaptureThread, Counter<f64, AtomicU64>>,
+    interface_dropped: Family<OfInterfaceCause, Counter>,
+    clock_steps: Family<OfInterface, Counter>,
     capture_freezes: Family<OfCaptureThread, Counter>,
     capture_blocks: Family<OfCaptureThread, Counter>,
     capture_write_errors: Family<OfCaptureThread, Counter>,
@@ -160,6 +168,15 @@ impl Metrics {
         let _ = f.capture_heard.get_or_create(&of).set(status.heard.map_or(0.0, |t| seconds(t.as_ns())));
         advance(&f.capture_restarts, &of, status.restarts);
         advance(&f.capture_bad_messages, &of, status.bad_messages);
+        advance(&f.clock_steps, &of, status.clock_steps_total);
+        let sum = |of: fn(&Counters) -> u64| status.counters.values().map(of).fold(0, u64::saturating_add);
+        for (cause, packets) in [
+            ("dropped", sum(|c| c.interface_dropped)),
+            ("missed", sum(|c| c.interface_missed)),
+            ("overrun", sum(|c| c.interface_overrun)),
+        ] {
+            advance(&f.interface_dropped, &OfInterfaceCause { interface: interface.clone(), cause }, packets);
+        }
         for (&thread, counters) in &status.counters {
             let of = OfCaptureThread { interface: interface.clone(), thread };
             let cause = |cause| OfCause { interface: interface.clone(), thread, cause };
@@ -167,6 +184,10 @@ impl Metrics {
             advance(&f.capture_bytes, &of, counters.bytes);
             advance(&f.capture_dropped, &cause("ring_full"), counters.drops);
             advance(&f.capture_dropped, &cause("not_written"), counters.lost);
+            advance(&f.capture_cut, &of, counters.cut);
+            let stall = f.capture_write_stall.get_or_create(&of);
+            // Never back: it would be taken for a counter that began anew.
+            let _ = stall.inc_by((seconds(counters.write_stall_ns) - stall.get()).max(0.0));
             advance(&f.capture_freezes, &of, counters.freezes);
             advance(&f.capture_blocks, &of, counters.blocks);
             advance(&f.capture_write_errors, &of, counters.write_errors);
@@ -281,6 +302,12 @@ impl Families {
             capture_packets: r.family("capture_packets", "Packets taken out of the ring"),
             capture_bytes: r.family("capture_bytes", "Captured bytes of these packets"),
             capture_dropped: r.family("capture_dropped_packets", "Packets that were lost, by cause"),
+            capture_cut: r.family("capture_cut_packets", "Packets of which less was kept than there was"),
+            capture_write_stall: r
+                .family("capture_write_stall_seconds", "Time in which writes were under way and none ended"),
+            interface_dropped: r
+                .family("capture_interface_dropped_packets", "Packets that the interface itself dropped, by cause"),
+            clock_steps: r.family("capture_clock_steps", "How often the clock was set while packets were captured"),
             capture_freezes: r.family("capture_ring_freezes", "How often the ring was full"),
             capture_blocks: r.family("capture_blocks", "Ring blocks taken"),
             capture_write_errors: r.family("capture_write_errors", "Writes of the capture process that failed"),
@@ -335,13 +362,26 @@ mod tests {
 
     use super::*;
     use crate::{
-        capture::{ChildState, Counters, Kind},
+        capture::{ChildState, Kind},
         metrics::Outcome,
         retention::{Disk, Reason, Space},
     };
 
     fn capture(restarts: u64, packets: u64) -> CaptureStatus {
-        let counters = Counters { packets, bytes: 2, drops: 3, freezes: 4, blocks: 5, write_errors: 6, lost: 7 };
+        let counters = Counters {
+            packets,
+            bytes: 2,
+            drops: 3,
+            freezes: 4,
+            blocks: 5,
+            write_errors: 6,
+            lost: 7,
+            cut: 8,
+            write_stall_ns: 9_500_000_000,
+            interface_dropped: 10,
+            interface_missed: 11,
+            interface_overrun: 12,
+        };
         CaptureStatus {
             source: "eth\"0".into(),
             threads: vec![0],
@@ -354,6 +394,7 @@ mod tests {
             bad_messages: 1,
             outages: Vec::new(),
             clock_steps: Vec::new(),
+            clock_steps_total: 13,
         }
     }
 

@@ -65,7 +65,7 @@ fn note(index: &Version2Index, packet_file: &File, report: &mut Report) -> Resul
     Ok((log, damaged))
 }
 
-fn note_bytes(log: &mut Log, offset_bytes: u64, bytes: &[u8], ours: bool) -> Result<u64, BlockError> {
+fn note_bytes(log: &mut Log, offset_bytes: u64, bytes: &[u8], ours: bool) -> Result<crate::Noted, BlockError> {
     let block = Block::parse(bytes)?;
     if ours {
         note_block(log, offset_bytes, &block, None)

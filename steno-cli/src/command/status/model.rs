@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 use steno_core::TimestampNs;
 use steno_query::{
-    receipt::{Gap, Unreadable, Unsealed},
+    receipt::{Gap, Losses, Unreadable, Unsealed},
     rfc3339,
 };
 
@@ -71,6 +71,7 @@ pub(super) struct Thread {
     pub(super) kernel_drops: u64,
     pub(super) lost: Option<u64>,
     pub(super) write_errors: Option<u64>,
+    pub(super) losses: Losses,
     pub(super) segments: u64,
     /// Segments whose packets are not counted: stenographer 1.0.1 indexed them, and does not say.
     pub(super) segments_uncounted: u64,

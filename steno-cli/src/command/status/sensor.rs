@@ -4,7 +4,7 @@ use steno_core::TimestampNs;
 use steno_proto::v1::{self, CaptureState};
 
 use super::model::{Capture, Holdings, Moment, Queries, Report, Thread};
-use crate::sensor::{gap, unreadable, unsealed};
+use crate::sensor::{gap, losses, unreadable, unsealed};
 
 pub(super) fn report(message: v1::StatusResponse) -> Report {
     Report {
@@ -72,6 +72,7 @@ fn thread(message: v1::Thread) -> Thread {
         kernel_drops: message.kernel_drops,
         lost: Some(message.lost),
         write_errors: Some(message.write_errors),
+        losses: message.losses.map(losses).unwrap_or_default(),
         segments: message.segments,
         segments_removed: Some(message.segments_removed),
         packet_bytes: message.packet_bytes,

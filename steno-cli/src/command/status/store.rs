@@ -102,6 +102,7 @@ fn count(segment: &Segment, thread: &mut Thread, gaps: &mut Vec<Gap>) {
     }
     let Ok(Some(facts)) = index.facts() else { return };
     thread.kernel_drops += facts.drops.iter().map(|drops| drops.packets).fold(0, u64::saturating_add);
+    facts.losses.iter().for_each(|loss| thread.losses.add(loss.cause, loss.count));
     gaps.extend(facts.gaps.iter().map(|gap| Gap {
         from: gap.from,
         until: gap.to,

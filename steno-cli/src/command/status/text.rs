@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use steno_core::TimestampNs;
-use steno_query::rfc3339;
+use steno_query::{receipt::Losses, rfc3339};
 
 use super::model::{Capture, Holdings, Moment, Report, Thread};
 use crate::print::{bytes, count, duration};
@@ -116,6 +116,23 @@ fn capture(capture: &Capture, now: Moment) -> String {
     text
 }
 
+/// What was lost besides, of causes that there were.
+fn losses(losses: &Losses) -> Option<String> {
+    let stall_ms = losses.write_stall_ns / 1_000_000;
+    let stall = format!("{}.{:03} s", stall_ms / 1_000, stall_ms % 1_000);
+    let said = [
+        (losses.ring_freezes, format!("ring full {}", count(losses.ring_freezes, "time"))),
+        (losses.not_written_packets, format!("not written {}", losses.not_written_packets)),
+        (losses.cut_packets, format!("cut {}", losses.cut_packets)),
+        (losses.write_stall_ns, format!("writes stood still for {stall}")),
+        (losses.interface_dropped_packets, format!("interface rx_dropped {}", losses.interface_dropped_packets)),
+        (losses.interface_missed_packets, format!("interface rx_missed_errors {}", losses.interface_missed_packets)),
+        (losses.interface_overrun_packets, format!("interface rx_fifo_errors {}", losses.interface_overrun_packets)),
+    ];
+    let said: Vec<String> = said.into_iter().filter(|(n, _)| *n > 0).map(|(_, text)| text).collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
 fn thread(page: &mut Page, thread: &Thread) {
     let mut text = count(thread.packets, "packet");
     if thread.segments_uncounted > 0 {
@@ -129,6 +146,9 @@ fn thread(page: &mut Page, thread: &Thread) {
         let _ = write!(text, ", lost {lost}, failed writes {errors}");
     }
     page.line(&format!("thread {}", thread.thread), text);
+    if let Some(text) = losses(&thread.losses) {
+        page.line("", text);
+    }
     let mut text = format!("{}: packets {}", thread.packets_directory, bytes(thread.packet_bytes));
     let _ = write!(text, ", indexes {}, {}", bytes(thread.index_bytes), count(thread.segments, "segment"));
     if let Some(removed) = thread.segments_removed {
@@ -223,6 +243,7 @@ mod tests {
                 kernel_drops: 1,
                 lost: Some(0),
                 write_errors: Some(0),
+                losses: Losses { cut_packets: 5, write_stall_ns: 2_000_000_000, ..Losses::default() },
                 segments: 2,
                 segments_uncounted: 1,
                 segments_removed: Some(3),
@@ -258,6 +279,7 @@ mod tests {
             "unreadable  and 2 more",
             "capture     eth1: backoff, starts again in 5 s, 1 restart, last 10 s ago: ended with status 1",
             "thread 0    9999 packets and those of 1 segment of stenographer 1.0.1 (1.0 MiB), kernel dropped 1 (0.01 %), lost 0, failed writes 0",
+            "            cut 5, writes stood still for 2.000 s",
             "            /p: packets 0 bytes, indexes 0 bytes, 2 segments (3 removed); 40.0 GiB of 100.0 GiB free (40 %)",
             "queries     1 running (32 at once at the most); 2 finished, 3 cut short, 4 refused; 5 packets and 6 bytes delivered",
             "certificate ends 2027-02-14T08:00:00.000000000Z, in 30 d 0 h",
