@@ -13,7 +13,7 @@ use std::{
 
 use rustix::process::Signal;
 use steno_core::testkit::{FrameBuilder, need};
-use steno_index::{Cause, Index};
+use steno_index::{Cause, Gap, Index};
 use support::{Wire, frames, frames_of_blocks, names};
 
 fn some_frames(count: u16) -> Vec<Vec<u8>> {
@@ -115,6 +115,44 @@ fn what_the_interface_drops_itself_and_what_a_filter_cuts_is_in_the_index() {
     assert_eq!((index.packets(), lost(&index, Cause::Cut)), (5, 5));
     assert_eq!(lost(&index, Cause::InterfaceDropped), 7);
     assert!(frames(dir.path(), 0).iter().all(|frame| frame.len() == 64));
+}
+
+#[test]
+fn the_time_between_two_captures_is_a_gap_also_where_the_first_was_killed() {
+    let Some(wire) = Wire::new() else { return };
+    for killed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = wire.capture(dir.path(), &["--blockage_sec=1"]);
+        wire.send(dir.path(), &some_frames(5), 1_000);
+        // Until it is on the disk.
+        thread::sleep(Duration::from_millis(1_500));
+        if killed {
+            first.signal(Signal::KILL);
+            let _status = first.wait();
+        } else {
+            assert_eq!(first.stop().0, 0);
+        }
+        thread::sleep(Duration::from_millis(600));
+        let second = wire.capture(dir.path(), &[]);
+        wire.send(dir.path(), &some_frames(3), 1_000);
+        let begun = Instant::now();
+        while killed && names(&dir.path().join("IDX0")).is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "not recovered within 20 s");
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(second.stop().0, 0);
+        let indexes = names(&dir.path().join("IDX0"));
+        assert_eq!(indexes.len(), 2, "{indexes:?}");
+        let [first, second] = [0, 1].map(|i: usize| Index::open(&dir.path().join("IDX0").join(&indexes[i])).unwrap());
+        let (first_facts, second_facts) = (first.facts().unwrap(), second.facts().unwrap());
+        assert_eq!((first_facts.ended.is_some(), second_facts.ended.is_some()), (!killed, true));
+        let [gap] = second_facts.gaps.as_slice() else { panic!("one gap was expected: {second_facts:?}") };
+        let (before, after) = (first.time_range().unwrap().1, second.time_range().unwrap().0);
+        assert!(before <= gap.from && gap.to <= after, "{before} {gap:?} {after}");
+        assert!(gap.to.as_ns() - gap.from.as_ns() > 600_000_000, "{gap:?}");
+        assert!(first_facts.ended.is_none_or(|ended| ended == gap.from), "{gap:?}");
+        assert_eq!(gap.reason, Gap::BETWEEN_CAPTURES);
+    }
 }
 
 fn lost(index: &Index, cause: Cause) -> u64 {

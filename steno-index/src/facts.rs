@@ -42,7 +42,7 @@ pub struct Facts {
     pub losses: Vec<Loss>,
     /// When the clock was set.
     pub clock_steps: Vec<ClockStep>,
-    /// Until when was captured, where the capture ended with this segment, as it was asked to.
+    /// Until when was captured, where the capture ended with this segment, in order.
     pub ended: Option<TimestampNs>,
 }
 

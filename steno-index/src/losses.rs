@@ -22,6 +22,12 @@ pub struct Gap {
     pub reason: String,
 }
 
+impl Gap {
+    /// The reason of a gap that the next capture tells of, which only knows that there was none. Whoever ran the one before may
+    /// know why it ended.
+    pub const BETWEEN_CAPTURES: &str = "nothing captured";
+}
+
 /// What else than [`Drops`] was lost, or kept waiting, within a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {

@@ -21,7 +21,7 @@ use crate::{
     error::words,
     flags::IoChoice,
     io::{BlockSink, SyncSink, UringSink},
-    segment::{Means, OpenSegment, Place, Sealer, SegmentWriter, WriterOptions},
+    segment::{Means, OpenSegment, Place, Sealer, SegmentWriter, WriterOptions, earlier},
     sys::{AlignedBuffer, BlockMemory, RingBlock, RingMemory},
     watchdog::Work,
 };
@@ -51,6 +51,8 @@ pub(crate) struct ThreadPlan {
     pub(crate) budget: Arc<Budget>,
     /// Blocks between two lines of statistics; 0 for none.
     pub(crate) stats_blocks: u64,
+    /// Until when an earlier capture wrote into the directories.
+    pub(crate) captured_until: Option<TimestampNs>,
 }
 
 /// A packet thread at work.
@@ -84,12 +86,18 @@ impl PacketThread {
             counters: Arc::clone(&plan.counters),
             losses: Box::new(plan.losses),
         };
+        let gap = plan.captured_until.and_then(|until| earlier::gap(until, plan.open.opened));
+        let mut writer = SegmentWriter::new(plan.place, plan.options, plan.open, means);
+        if let Some(gap) = gap {
+            debug!("thread {}: {} since {}", plan.number, gap.reason, gap.from);
+            writer.note_gap(gap);
+        }
         Self {
             number: plan.number,
             interface: plan.interface,
             consumer: Consumer::new(Arc::clone(&plan.tap.memory)),
             tap: plan.tap,
-            writer: SegmentWriter::new(plan.place, plan.options, plan.open, means),
+            writer,
             clock: plan.clock,
             counters: plan.counters,
             stop: plan.stop,
@@ -108,8 +116,8 @@ impl PacketThread {
         self.counters.pulse.turn_to(Work::Capture);
         let result = self.capture();
         self.stop.ask();
-        self.drain();
-        self.writer.finish();
+        let ended = self.drain();
+        self.writer.finish(self.down.unwrap_or(ended));
         result
     }
 
@@ -216,11 +224,13 @@ impl PacketThread {
         self.writer.note_gap(Gap { from, to, reason: format!("{} was down", self.interface) });
     }
 
-    /// After a stop: takes what the kernel has handed over, and what it was filling.
-    fn drain(&mut self) {
+    /// After a stop: takes what the kernel has handed over, and what it was filling. Says until when was captured.
+    fn drain(&mut self) -> TimestampNs {
         if !self.tap.shut() {
-            return self.drain_by_timer();
+            self.drain_by_timer();
+            return self.clock.now();
         }
+        let ended = self.clock.now();
         loop {
             while let Some(block) = self.consumer.next() {
                 self.take(block);
@@ -229,12 +239,12 @@ impl PacketThread {
                 if let Some(block) = self.within_budget(block) {
                     self.writer.take(block);
                 }
-                return;
+                return ended;
             }
             // The block timer may have handed it over between the two looks.
             match self.consumer.next() {
                 Some(block) => self.take(block),
-                None => return,
+                None => return ended,
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use signal_hook::iterator::Handle;
-use steno_core::{Clock, SystemClock};
+use steno_core::{Clock, SystemClock, TimestampNs};
 use steno_index::Facts;
 
 use super::{
@@ -24,7 +24,7 @@ use crate::{
     filter::Filter,
     io::probe_uring,
     ring::{Budget, LinkMeter, LossMeter, Stop, Tap, TapPlan, ThreadPlan, open_taps},
-    segment::{OpenSegment, Place, Recovery, RecoveryPlan, Sealer, Sealing, Shares, WriterOptions},
+    segment::{OpenSegment, Place, Recovery, RecoveryPlan, Sealer, Sealing, Shares, WriterOptions, earlier},
     sys::{self, Acting, Host},
 };
 
@@ -73,6 +73,7 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
     let (directories, places) = Directories::make(&dir, flags.threads, target.account)?;
     raise_limits(flags);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let earlier: Vec<_> = places.iter().map(|place| earlier::captured_until(place, clock.now())).collect();
     let (acting, files) = begin_as(&target, &mut taps, filter.as_ref(), &places, &clock, flags)?;
     if let Err(e) = acting.for_good() {
         files.into_iter().for_each(discard);
@@ -82,7 +83,7 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
     let signals = signals.obey(Arc::clone(&stop), control.clone())?;
     let parts = Parts { flags, filter, clock, stop: Arc::clone(&stop), control: control.clone() };
     let recovery = parts.recovery(&places)?;
-    let threads = parts.threads(taps, places, files)?;
+    let threads = parts.threads(taps, places, files, earlier)?;
     info!("capturing from {} into {} with {} threads", flags.iface, dir.display(), flags.threads);
     Ok(Started {
         recovery,
@@ -234,11 +235,12 @@ impl Parts<'_> {
         taps: Vec<Tap>,
         places: Vec<Place>,
         files: Vec<OpenSegment>,
+        earlier: Vec<Option<TimestampNs>>,
     ) -> Result<Vec<ThreadPlan>, CaptureError> {
         let budget = Arc::new(Budget::new(self.flags.count));
-        let parts = (0..).zip(taps.into_iter().zip(places).zip(files));
+        let parts = (0..).zip(taps.into_iter().zip(places).zip(files.into_iter().zip(earlier)));
         parts
-            .map(|(number, ((tap, place), open))| {
+            .map(|(number, ((tap, place), (open, captured_until)))| {
                 let counters = Arc::new(Counters::default());
                 let flags = self.flags;
                 let sealing = Sealing {
@@ -267,6 +269,7 @@ impl Parts<'_> {
                     stop: Arc::clone(&self.stop),
                     budget: Arc::clone(&budget),
                     stats_blocks: if shows(Level::Debug) { flags.stats_blocks } else { 0 },
+                    captured_until,
                 })
             })
             .collect()

@@ -3,6 +3,7 @@
 //! [`SegmentWriter`] runs on the packet thread: it notes each block in the open segment's log, has it written, rotates
 //! files, and goes on when a write fails. What is on the disk it shares with the daemon before the file is sealed (`share`). [`Sealer`] is its index thread, which makes the index and publishes both files.
 
+pub(crate) mod earlier;
 mod failure;
 mod indexer;
 mod losses;

@@ -186,7 +186,8 @@ impl Bench {
 
     /// Ends the capture, and says which blocks each segment has, after holding its index against its packets.
     fn finish(&mut self) -> Vec<Vec<u64>> {
-        self.writer.take().unwrap().finish();
+        let ended = self.clock.now();
+        self.writer.take().unwrap().finish(ended);
         self.published().iter().map(|id| self.blocks_of(*id)).collect()
     }
 
@@ -252,6 +253,31 @@ fn a_full_file_makes_room_at_once() {
     let mut bench = Bench::new();
     (0..9).for_each(|_| bench.take());
     assert_eq!(bench.finish(), [vec![1, 2, 3, 4], vec![5, 6, 7, 8], vec![9]]);
+    let ended = bench.published().into_iter().map(|id| bench.index(id).facts().unwrap().ended);
+    assert_eq!(ended.collect::<Vec<_>>(), [None, None, Some(bench.clock.now())], "in the last one");
+}
+
+#[test]
+fn until_when_an_earlier_capture_ran_is_known_from_what_it_left() {
+    let second = |n: u64| TimestampNs::new(START + n * 1_000_000_000);
+    let place =
+        |bench: &Bench| Place { packets_dir: bench.dir.path().join("PKT0"), index_dir: bench.dir.path().join("IDX0") };
+    let mut bench = Bench::new();
+    let place = place(&bench);
+    bench.take();
+    // Killed: the file that it was writing tells.
+    let written = fs::File::open(bench.dir.path().join("PKT0").join(&bench.names("PKT0")[0])).unwrap();
+    written.set_modified(std::time::UNIX_EPOCH + Duration::from_nanos(second(7).as_ns())).unwrap();
+    assert_eq!(earlier::captured_until(&place, second(9)), Some(second(7)));
+    assert_eq!(earlier::captured_until(&place, second(6)), None, "the clock was set back");
+    bench.sleep(30);
+    let _segments = bench.finish();
+    assert_eq!(earlier::captured_until(&place, second(99)), Some(second(30)), "it ended in order");
+    let gap = earlier::gap(second(30), second(99)).unwrap();
+    assert_eq!((gap.from, gap.to), (second(30), second(99)));
+    assert_eq!(earlier::gap(second(30), second(30)), None);
+    fs::remove_file(bench.dir.path().join("IDX0").join(&bench.names("IDX0")[0])).unwrap();
+    assert_eq!(earlier::captured_until(&place, second(99)), None, "nothing tells");
 }
 
 #[test]
@@ -339,7 +365,7 @@ fn packets_that_were_cut_are_counted_in_their_seconds() {
             memory.bytes_mut().copy_from_slice(writer.finish(second));
             bench.writer().take(BlockMemory::Copy(memory));
         }
-        bench.writer.take().unwrap().finish();
+        let _segments = bench.finish();
         assert_eq!((bench.counters.cut_packets.get(), bench.counters.bytes.get()), (4, 480));
         if with_index {
             let losses = bench.index(bench.published()[0]).facts().unwrap().losses.clone();
@@ -505,7 +531,8 @@ fn an_index_that_cannot_be_written_keeps_its_packets_hidden() {
     let mut bench = Bench::new();
     bench.take();
     fs::remove_dir(bench.dir.path().join("IDX0")).unwrap();
-    bench.writer.take().unwrap().finish();
+    let ended = bench.clock.now();
+    bench.writer.take().unwrap().finish(ended);
     assert_eq!(bench.counters.unpublished.get(), 1);
     let names = bench.names("PKT0");
     assert!(matches!(names.as_slice(), [name] if name.starts_with('.')), "{names:?}");

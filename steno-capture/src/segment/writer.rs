@@ -90,6 +90,8 @@ pub(crate) struct SegmentWriter {
     progress: WriteProgress,
     /// When a segment was last handed over, or the capture began.
     shown: TimestampNs,
+    /// Until when was captured, once no more is.
+    ended: Option<TimestampNs>,
 }
 
 impl SegmentWriter {
@@ -115,6 +117,7 @@ impl SegmentWriter {
             lost: Losses::default(),
             progress: WriteProgress::default(),
             shown,
+            ended: None,
         }
     }
 
@@ -173,8 +176,9 @@ impl SegmentWriter {
         self.lost.gap(gap);
     }
 
-    /// Waits for all writes, and publishes everything.
-    pub(crate) fn finish(mut self) {
+    /// Waits for all writes, and publishes everything. The last index says until when was captured.
+    pub(crate) fn finish(mut self, ended: TimestampNs) {
+        self.ended = Some(ended);
         self.close();
         loop {
             self.settle(Some(PATIENCE));
@@ -338,7 +342,8 @@ impl SegmentWriter {
             }
             self.shown = self.clock.now();
             let lost = std::mem::take(&mut self.lost).and(self.losses.take());
-            let facts = lost.into_facts(&self.options.facts);
+            let mut facts = lost.into_facts(&self.options.facts);
+            facts.ended = self.ended.filter(|_| self.open.is_none() && self.closing.is_empty());
             let exact = segment.whole == segment.blocks;
             self.sealer.hand_over(SealJob {
                 paths: segment.paths,

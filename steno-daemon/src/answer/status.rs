@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use steno_core::TimestampNs;
 use steno_proto::v1::{self, CaptureState, StatusResponse};
-use steno_query::{Expr, Options, Primitive, Query, TimeSpan};
+use steno_query::TimeSpan;
 
 use super::{Answers, convert};
 use crate::{
@@ -58,12 +58,14 @@ pub(super) fn status(answers: &Answers, host: &Host) -> StatusResponse {
     }
 }
 
-/// What the store holds. A query that no packet can match opens no index that was open before, and its receipt says all.
+/// What the store holds, and what was never captured, as segments tell and this daemon has seen.
 fn holdings(answers: &Answers, storage: &[ThreadStatus]) -> v1::Holdings {
     let view = answers.view();
     let _pin = view.store().pin(TimeSpan::new(None, None));
-    let nothing = Query { expr: Expr::Is(Primitive::Time(TimeSpan::NONE)) };
-    let receipt = view.store().store().explain(&nothing, &Options::default()).receipt;
+    let always = TimeSpan::new(None, None);
+    let mut receipt = view.store().store().survey(always);
+    receipt.gaps.extend(view.gaps(always));
+    receipt.settle();
     let sum = |bytes: fn(&ThreadStatus) -> u64| storage.iter().map(bytes).fold(0, u64::saturating_add);
     v1::Holdings {
         oldest_ns: receipt.held.map(|held| held.oldest.as_ns()),
@@ -71,11 +73,10 @@ fn holdings(answers: &Answers, storage: &[ThreadStatus]) -> v1::Holdings {
         segments: view.store().store().catalogue().segments().len() as u64,
         packet_bytes: sum(|thread| thread.packet_bytes),
         index_bytes: sum(|thread| thread.index_bytes),
-        gaps: view.gaps(TimeSpan::new(None, None)).into_iter().map(convert::gap).collect(),
+        gaps: receipt.gaps.into_iter().map(convert::gap).collect(),
         unreadable: receipt
             .unreadable
             .into_iter()
-            // Nothing matches that query, but something may match another.
             .map(|file| v1::Unreadable { may_hold_matches: true, ..convert::unreadable(file) })
             .collect(),
         unsealed: receipt

@@ -115,7 +115,8 @@ fn twenty_kills_under_load_are_twenty_restarts_and_every_query_is_answered() {
     assert_eq!(log.matches("stenotype was killed by signal 9; nothing is captured").count(), KILLS, "{log}");
     assert_eq!(log.matches("stenotype started").count(), KILLS + 1, "{log}");
 
-    // In the receipt: one gap for each that captured, and every kill is in one.
+    // In the receipt: one gap for each that captured, and every kill is in one. Of those that were killed at once nothing may have
+    // come to the disk: then two are one.
     until("what was sent is sealed", || {
         let receipt = client.query("udp").unwrap().receipt;
         let is_done = |file: &Unsealed| file.bytes == 0 || is_left_behind(file.opened_ns, capture.state_ns());
@@ -123,7 +124,8 @@ fn twenty_kills_under_load_are_twenty_restarts_and_every_query_is_answered() {
     });
     let receipt = client.query("udp").unwrap().receipt;
     let captured = log.matches("capturing interface=\"v1\"").count();
-    assert_eq!(receipt.gaps.len(), captured - 1, "{:?}", receipt.gaps);
+    let short_lived = KILLS / 5;
+    assert!((captured - 1 - short_lived..captured).contains(&receipt.gaps.len()), "{captured}: {:?}", receipt.gaps);
     assert!(captured > 15, "{captured} of them captured");
     for pair in receipt.gaps.windows(2) {
         assert!(pair[0].from_ns < pair[0].until_ns && pair[0].until_ns < pair[1].from_ns, "{pair:?}");

@@ -4,7 +4,7 @@ use serde::Serialize;
 use steno_core::TimestampNs;
 use steno_index::Cause;
 
-use super::{Receipt, moment};
+use super::{Gap, Receipt, moment};
 use crate::TimeSet;
 
 /// What was lost, or kept waiting, by cause; of an index, of a time, or since a start.
@@ -94,6 +94,7 @@ impl Receipt {
     pub fn settle(&mut self) {
         self.gaps.sort();
         self.gaps.dedup();
+        self.explain_gaps();
         self.clock_steps.sort();
         // All threads of a process notice the same.
         self.clock_steps.dedup_by_key(|step| (step.from, step.to));
@@ -106,10 +107,32 @@ impl Receipt {
     }
 }
 
+impl Receipt {
+    /// A gap of which the next capture only knows that nothing was captured is the one that who watched the captures saw, where
+    /// those overlap: it is told once, with the reason, from the first to the last moment of both. It makes one of two, where
+    /// nothing of what the capture between them took came to be stored.
+    fn explain_gaps(&mut self) {
+        let all = std::mem::take(&mut self.gaps).into_iter();
+        let (between, mut gaps): (Vec<Gap>, Vec<Gap>) =
+            all.partition(|gap| gap.reason == steno_index::Gap::BETWEEN_CAPTURES);
+        for mut gap in between {
+            let overlaps =
+                |other: &mut Gap| other.thread == gap.thread && other.from <= gap.until && gap.from <= other.until;
+            let seen: Vec<Gap> = gaps.extract_if(.., overlaps).collect();
+            for other in seen {
+                (gap.from, gap.until) = (gap.from.min(other.from), gap.until.max(other.until));
+                gap.reason = other.reason;
+            }
+            gaps.push(gap);
+            gaps.sort();
+        }
+        self.gaps = gaps;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receipt::Gap;
 
     fn receipt(gaps: &[(u64, u64, u32)]) -> Receipt {
         let gap = |&(from, until, thread): &(u64, u64, u32)| Gap {
@@ -132,6 +155,25 @@ mod tests {
         (r.asked_from, r.asked_until) = (Some(TimestampNs(30)), Some(TimestampNs(50)));
         r.settle();
         assert_eq!(r.gap_ns, 0);
+    }
+
+    #[test]
+    fn a_gap_that_both_captures_and_who_watched_them_saw_is_told_once_with_its_reason() {
+        let mut r = receipt(&[(50, 60, 0), (48, 62, 0), (48, 61, 1), (70, 80, 0)]);
+        for between in [1, 2] {
+            steno_index::Gap::BETWEEN_CAPTURES.clone_into(&mut r.gaps[between].reason);
+        }
+        r.settle();
+        let told: Vec<_> = r.gaps.iter().map(|g| (g.from.0, g.until.0, g.thread, g.reason.is_empty())).collect();
+        assert_eq!(told, [(48, 61, 1, false), (48, 62, 0, true), (70, 80, 0, true)]);
+        let before = r.clone();
+        r.settle();
+        assert_eq!(r, before, "once more changes nothing");
+        let mut r = receipt(&[(10, 20, 0), (19, 50, 0), (30, 52, 0), (60, 70, 0)]);
+        steno_index::Gap::BETWEEN_CAPTURES.clone_into(&mut r.gaps[1].reason);
+        r.settle();
+        let told: Vec<_> = r.gaps.iter().map(|g| (g.from.0, g.until.0, g.reason.is_empty())).collect();
+        assert_eq!(told, [(10, 52, true), (60, 70, true)], "of a capture from 20 to 30 nothing was stored");
     }
 
     #[test]

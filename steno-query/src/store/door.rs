@@ -8,10 +8,11 @@ use std::{
 
 use super::{Catalogue, OpenLogs, ThreadDirs, scan::threads};
 use crate::{
-    Query,
+    Expr, Primitive, Query, TimeSpan,
     exec::{Answer, Options},
     flows::{Flows, gather},
-    plan::{Explanation, explain},
+    plan::{Explanation, Of, Selection, explain},
+    receipt::Receipt,
 };
 
 /// A store of packet files: a directory with `PKT<i>/` and `IDX<i>/` for each capture thread.
@@ -148,6 +149,15 @@ impl Store {
     /// The conversations that match `query`, from the index alone. Of `options`, formats and limits have no meaning here.
     pub fn flows(&self, query: &Query, options: &Options) -> Flows {
         gather(&self.catalogue(), query, options)
+    }
+
+    /// What is held, what was lost, and what cannot be read, of a time: a receipt that nothing was looked up for. No index is
+    /// opened that was open before.
+    pub fn survey(&self, span: TimeSpan) -> Receipt {
+        let expr = Expr::Is(Primitive::Time(span));
+        let mut receipt = Selection::of(&self.catalogue(), &expr, Of::Packets, None, &|| None).receipt;
+        receipt.query = Query { expr }.to_string();
+        receipt
     }
 
     /// How `query` is understood and would be answered. Reads no packet file.
