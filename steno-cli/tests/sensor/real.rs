@@ -160,7 +160,7 @@ fn a_sensor_answers_as_its_files_do() {
 fn what_is_stored_is_followed_by_what_arrives_until_interrupted() {
     let files = tempfile::tempdir().unwrap();
     let made = made(files.path());
-    let Some(bench) = Bench::start(&[made.clone()]) else { return };
+    let Some(bench) = Bench::start(std::slice::from_ref(&made)) else { return };
     let start = |source: &[&str], more: &[&str]| {
         let mut command = command(env!("CARGO_BIN_EXE_steno"), bench.root.path());
         let _ = command.args(["read", "udp", "--follow"]).args(source).args(more).env("PATH", "/nonexistent");
