@@ -4,10 +4,10 @@
 //! Where many packets of a block are wanted it is read whole and walked; where few are, each is read where the index says
 //! that it lies. There is no checksum to compare: a packet is good if it has the attributes that led to it.
 
-use std::{fs::File, sync::Arc};
+use std::{fs::File, ops::Range, sync::Arc};
 
 use steno_core::{
-    block::{Block, PACKET_HEADER_BYTES, PacketHeader, RawPacket, packet_at},
+    block::{BLOCK_HEADER_BYTES, Block, PACKET_HEADER_BYTES, PacketHeader, RawPacket, packet_at},
     packet::{Decoded, Tag},
 };
 use steno_index::IndexError;
@@ -66,12 +66,24 @@ impl Candidates {
     /// An index that fails, or that has packets past the end of the packet file.
     pub(crate) fn look_up(segment: Arc<Version2Segment>, lookup: &Lookup) -> Result<Self, IndexError> {
         let (positions, narrowing) = Narrowing::of(lookup, !segment.is_of_1_0_1()).run(segment.index())?;
+        let last = match &positions {
+            Some(positions) => positions.last().copied(),
+            // All packets are to be read, and where they end only the index tells.
+            None => segment.last_position()?,
+        };
         let end = |position: u32| u64::from(position) + u64::from(PACKET_HEADER_BYTES);
-        if let Some(&last) = positions.iter().flatten().last()
+        if let Some(last) = last
             && end(last) > segment.packet_bytes()
         {
             let what = "a packet past the end of the packet file, at offset";
             return Err(IndexError::Corrupt { section: "positions", what, item: last.into() });
+        }
+        if positions.is_none()
+            && let Some(blocks) = segment.expected_blocks()
+            && blocks > segment.blocks()
+        {
+            let what = "more blocks than the packet file has";
+            return Err(IndexError::Corrupt { section: "summary", what, item: blocks.into() });
         }
         Ok(Self { segment, narrowing, positions })
     }
@@ -97,7 +109,7 @@ impl Candidates {
         interrupted: &dyn Fn() -> Option<Truncation>,
         report: &mut dyn FnMut(Damage),
     ) -> Result<Vec<(u32, BlockHead)>, Stop> {
-        let mut blocks = Vec::new();
+        let (mut blocks, mut read) = (Vec::new(), Vec::new());
         let mut next = self.block_from(0);
         while let Some(number) = next {
             if number.is_multiple_of(BETWEEN_LOOKS)
@@ -105,10 +117,21 @@ impl Candidates {
             {
                 return Err(Stop::Interrupted(by));
             }
-            match self.segment.block(file, number) {
+            let block = self.segment.block(file, number);
+            read.extend(
+                block.as_ref().map(|block| block.offset_bytes..block.offset_bytes + u64::from(block.used_bytes)).ok(),
+            );
+            match block {
+                Ok(block) if block.packets == 0 => {
+                    // One that was retired without packets holds nothing but its header.
+                    let few = self.in_block(&block).unwrap_or_default();
+                    if !few.is_empty() || block.used_bytes > BLOCK_HEADER_BYTES {
+                        report(Damage::OtherBlock { offset_bytes: block.offset_bytes });
+                    }
+                }
                 Ok(block) => {
                     let (first, last) = block.bounds();
-                    if times.overlaps(first, last) && block.packets > 0 {
+                    if times.overlaps(first, last) {
                         blocks.push((number, block));
                     }
                 }
@@ -116,7 +139,27 @@ impl Candidates {
             }
             next = self.block_from(number.saturating_add(1));
         }
+        if self.positions.is_none() {
+            self.check_all_are_in(&read, report)?;
+        }
         Ok(blocks)
+    }
+
+    /// Reports the first packet that the index knows of and that is in none of the blocks that were found, which ascend: where the
+    /// index does not lead to the packets, what is passed over would not be missed.
+    fn check_all_are_in(&self, blocks: &[Range<u64>], report: &mut dyn FnMut(Damage)) -> Result<(), Stop> {
+        let mut lost = None;
+        self.segment.each_position(&mut |position| {
+            let at = u64::from(position);
+            let block = blocks.get(blocks.partition_point(|block| block.end <= at));
+            if block.is_none_or(|block| at < block.start) {
+                lost = lost.filter(|&lost| lost < at).or(Some(at));
+            }
+        })?;
+        if let Some(offset_bytes) = lost {
+            report(Damage::NoSuchPacket { offset_bytes });
+        }
+        Ok(())
     }
 
     /// The first block from `number` on that has any.
@@ -206,6 +249,7 @@ impl Visit<'_> {
         match Block::parse(bytes) {
             Err(source) => broken = Some(source),
             Ok(parsed) => {
+                let mut next_offset = 0;
                 for packet in parsed.packets() {
                     let packet = match packet {
                         Ok(packet) => packet,
@@ -215,6 +259,7 @@ impl Visit<'_> {
                         }
                     };
                     let position = offset_bytes + u64::from(packet.offset_bytes);
+                    next_offset = packet.header.next_offset;
                     // What lies before it is no packet.
                     while let Some([next, rest @ ..]) = wanted
                         && u64::from(*next) < position
@@ -226,13 +271,20 @@ impl Visit<'_> {
                         None => {}
                         Some([next, rest @ ..]) if u64::from(*next) == position => wanted = Some(rest),
                         Some([_, ..]) => continue,
-                        Some([]) => break,
+                        Some([]) => {
+                            next_offset = 0;
+                            break;
+                        }
                     }
                     let packet = RawPacket { offset_bytes: packet.offset_bytes + place(start), ..packet };
                     let decoded = self.candidates.segment.decode(&packet.frame(), &mut self.tags);
                     let position = u32::try_from(position).unwrap_or(u32::MAX);
                     let seen = Seen { position, packet, decoded, tags: &self.tags };
                     show(self.candidates, &seen, self.each, self.report);
+                }
+                if broken.is_none() && next_offset != 0 {
+                    // The kernel ends the chain with the last packet, so that the block had more of them.
+                    (self.report)(Damage::OtherBlock { offset_bytes });
                 }
             }
         }

@@ -37,7 +37,7 @@ pub(super) struct Fetch<'a> {
     pub(super) hits: &'a Hits,
     pub(super) file: &'a PacketFile,
     pub(super) expr: &'a Expr,
-    /// Whether blocks are always read whole.
+    /// Whether blocks that have a checksum are always read whole.
     pub(super) always_whole: bool,
 }
 
@@ -98,7 +98,8 @@ impl Task<'_> {
             return Err(Damage::Cut { offset_bytes, file_bytes: self.fetch.file.bytes });
         }
         let many = self.fetch.hits.count(block.first_packet.0, block.packets) > block.packets / 4;
-        if many || self.fetch.always_whole || block.used_bytes <= SMALL_BLOCK_BYTES {
+        let verified = self.fetch.always_whole && block.crc32c.is_some();
+        if many || verified || block.used_bytes <= SMALL_BLOCK_BYTES {
             return self.whole_or_salvaged(end);
         }
         let stretches = self.stretches(end)?;

@@ -29,9 +29,9 @@ pub struct Options {
     pub cancel: Cancel,
     /// When to give up.
     pub deadline: Option<Instant>,
-    /// Read whole blocks, however few of their packets match, so that each is held against its checksum where the index
-    /// has one. Else that is done where many of a block's packets match, and single packets are decoded and held against
-    /// the query.
+    /// Read whole blocks, however few of their packets match, where the index has a checksum of them: no packet is delivered whose
+    /// bytes are not those that were captured. Else, and where there is no checksum, a block is read whole only where many of its
+    /// packets match; single packets are decoded and held against the query.
     pub verify_blocks: bool,
 }
 
@@ -57,7 +57,7 @@ impl Default for Options {
             memory_bytes: Self::MEMORY_BYTES,
             cancel: Cancel::default(),
             deadline: None,
-            verify_blocks: false,
+            verify_blocks: true,
         }
     }
 }

@@ -104,7 +104,11 @@ impl Gathering {
             }
         };
         let added = match index {
-            SegmentIndex::Native(index) => self.add_index(&index, Fragments::Joined, options),
+            SegmentIndex::Native(index) => self.add_index(&index, Fragments::Joined, options).and_then(|added| {
+                // The index alone has answered: it should be the right one.
+                let checked = if added > 0 { segment.check_packets(&index) } else { Ok(()) };
+                checked.map(|()| added).map_err(Stop::Packets)
+            }),
             SegmentIndex::Version2(version2) => self.add_packets(segment, version2, options, receipt),
         };
         match added {

@@ -206,7 +206,8 @@ impl Selection {
                 Considered::Outside
             }
             Err(fault) => {
-                let may_hold_matches = !self.times.is_empty() && holds_something(&segment.packet_file());
+                let is_lost = matches!(fault, Fault::DamagedPackets(_)) || holds_something(&segment.packet_file());
+                let may_hold_matches = !self.times.is_empty() && is_lost;
                 self.add_unreadable(segment.index_name(), &fault, may_hold_matches);
                 Considered::Unreadable
             }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
     sync::{
         Arc, OnceLock,
@@ -11,7 +11,10 @@ use std::{
     },
 };
 
-use steno_core::{SegmentId, TimestampNs};
+use steno_core::{
+    SegmentId, TimestampNs,
+    block::{BLOCK_HEADER_BYTES, BlockHeader},
+};
 use steno_index::{AnyIndex, Facts, Index, log::OpenPart, segment::SegmentPaths};
 
 use super::{Fault, Lost, ThreadDirs, version2::Version2Segment};
@@ -210,6 +213,30 @@ impl Segment {
         let _known = self.inode.set(inode);
         let _known = self.summary.set(index.summary());
         Ok(index)
+    }
+
+    /// Whether the packet file is the one that `index` describes, as far as its first and its last block tell.
+    ///
+    /// # Errors
+    /// Another packet file, or one that cannot be read.
+    pub(crate) fn check_packets(&self, index: &Index) -> Result<(), Fault> {
+        let io = |e: io::Error| Fault::of_io(&e);
+        let file = self.open_packet_file().map_err(io)?;
+        for number in [Some(0), index.block_count().checked_sub(1)].into_iter().flatten() {
+            let block = index.block(number).map_err(|e| Fault::of_index(&e))?;
+            let mut bytes = [0; BLOCK_HEADER_BYTES as usize];
+            file.read_exact_at(&mut bytes, block.offset_bytes).map_err(io)?;
+            let head = BlockHeader::parse(&bytes).ok();
+            let same = |head: BlockHeader| {
+                (head.num_pkts, head.blk_len, head.seq_num) == (block.packets, block.used_bytes, block.seq_num)
+            };
+            if !head.is_some_and(same) {
+                let what =
+                    format!("the block at offset {} is not the one that its index describes", block.offset_bytes);
+                return Err(Fault::DamagedPackets(what));
+            }
+        }
+        Ok(())
     }
 
     /// Times between which all packets lie, where the index has been opened before and there are packets. Opens nothing.

@@ -1,7 +1,7 @@
 //! A segment whose index is of version 2, as stenographer 1.0.1 writes it: what that index does not say is read from the
 //! packet file's blocks.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{fs::File, io, ops::ControlFlow, os::unix::fs::FileExt, path::Path, sync::OnceLock};
 
 use steno_core::{
     TimestampNs,
@@ -9,7 +9,7 @@ use steno_core::{
     chain,
     packet::{Decoded, Frame, Tag, decode, decode_as_indexed},
 };
-use steno_index::{Facts, Version2Index, detect_block_bytes};
+use steno_index::{Attribute, Facts, IndexError, Version2Index, detect_block_bytes};
 
 use super::Fault;
 
@@ -30,6 +30,7 @@ pub struct Version2Segment {
     packet_bytes: u64,
     times: Option<(TimestampNs, TimestampNs)>,
     bounds: Option<(TimestampNs, TimestampNs)>,
+    last_position: OnceLock<Option<u32>>,
 }
 
 /// What the head of a block says, without the packets behind it.
@@ -43,7 +44,8 @@ pub(crate) struct BlockHead {
     pub(crate) packets: u32,
     /// The sequence number of its header.
     pub(crate) seq_num: u64,
-    /// The times of its first and of its last packet.
+    /// When it was opened, and the times of its first and of its last packet.
+    opened: TimestampNs,
     first: TimestampNs,
     last: TimestampNs,
 }
@@ -57,13 +59,18 @@ impl Version2Segment {
         let io = |e: io::Error| Fault::of_io(&e);
         let file = File::open(packet_file).map_err(io)?;
         let packet_bytes = file.metadata().map_err(io)?.len();
+        let last_position = OnceLock::new();
         if let Some(extra) = index.extra() {
             let (block_bytes, times) = (extra.facts.block_bytes, extra.time_range);
-            return Ok(Self { index, block_bytes, packet_bytes, times, bounds: times });
+            return Ok(Self { index, block_bytes, packet_bytes, times, bounds: times, last_position });
         }
         let block_bytes = detect_block_bytes(&file).map_err(|e| Fault::DamagedPackets(chain(&e)))?;
         let Some(block_bytes) = block_bytes.filter(|&bytes| bytes > 0) else {
-            return Ok(Self { index, block_bytes: 0, packet_bytes, times: None, bounds: None });
+            // One that 1.0.1 leaves behind when nothing was captured has an index of nothing.
+            if self::last_position(&index).map_err(|e| Fault::of_index(&e))?.is_some() {
+                return Err(Fault::DamagedPackets("it is empty, and its index tells of packets".to_owned()));
+            }
+            return Ok(Self { index, block_bytes: 0, packet_bytes, times: None, bounds: None, last_position });
         };
         let first = BlockHead::read(&file, 0, block_bytes).map_err(Fault::DamagedPackets)?;
         let last_at = (packet_bytes - 1) / u64::from(block_bytes) * u64::from(block_bytes);
@@ -74,7 +81,7 @@ impl Version2Segment {
         let in_order = first.first <= last && last < TimestampNs::MAX;
         let bounds = if in_order { widened(from, to, FILE_SLACK_NS) } else { (TimestampNs::MIN, TimestampNs::MAX) };
         let times = (from.min(first.last), if last < TimestampNs::MAX { to } else { first.last });
-        Ok(Self { index, block_bytes, packet_bytes, times: Some(times), bounds: Some(bounds) })
+        Ok(Self { index, block_bytes, packet_bytes, times: Some(times), bounds: Some(bounds), last_position })
     }
 
     /// The index.
@@ -111,6 +118,31 @@ impl Version2Segment {
     /// Packets, which only Steno's own files tell.
     pub fn packets(&self) -> Option<u32> {
         self.index.extra().map(|extra| extra.packets)
+    }
+
+    /// Where the header of the last packet lies that the index knows of; `None` where it knows of none.
+    ///
+    /// # Errors
+    /// A damaged index.
+    pub(crate) fn last_position(&self) -> Result<Option<u32>, IndexError> {
+        if let Some(known) = self.last_position.get() {
+            return Ok(*known);
+        }
+        let last = self::last_position(&self.index)?;
+        Ok(*self.last_position.get_or_init(|| last))
+    }
+
+    /// Gives `each` where the header of each packet of IP lies, protocol after protocol.
+    ///
+    /// # Errors
+    /// A damaged index.
+    pub(crate) fn each_position(&self, each: &mut dyn FnMut(u32)) -> Result<(), IndexError> {
+        each_position(&self.index, each)
+    }
+
+    /// Blocks that the packet file should have, which only Steno's own files tell.
+    pub(crate) fn expected_blocks(&self) -> Option<u32> {
+        self.index.extra().map(|extra| extra.blocks)
     }
 
     /// Whether stenographer 1.0.1 wrote the index. It does not tell of the tag that the kernel takes out of a frame, and it
@@ -150,6 +182,10 @@ impl BlockHead {
         file.read_exact_at(head, offset_bytes).map_err(|e| wrong(&e))?;
         let head = BlockHeader::parse(head).map_err(|e| wrong(&e))?;
         head.check(block_bytes as usize).map_err(|e| wrong(&e))?;
+        // The rings of 1.0.1 and of Steno have no private area in between.
+        if head.offset_to_first_pkt != BLOCK_HEADER_BYTES && head.num_pkts > 0 {
+            return Err(wrong(&"its first packet is not behind its header"));
+        }
         let opened = TimestampNs::from_parts(head.ts_first.0, head.ts_first.1);
         let mut times = (opened, TimestampNs::from_parts(head.ts_last.0, head.ts_last.1));
         if head.num_pkts > 0 {
@@ -159,18 +195,38 @@ impl BlockHead {
         }
         let (first, last) = times;
         let BlockHeader { num_pkts: packets, blk_len: used_bytes, seq_num, .. } = head;
-        Ok(Self { offset_bytes, used_bytes, packets, seq_num, first, last })
+        Ok(Self { offset_bytes, used_bytes, packets, seq_num, opened, first, last })
     }
 
     /// Times between which all of its packets lie, even where the clock was set once while it filled.
     pub(crate) fn bounds(&self) -> (TimestampNs, TimestampNs) {
-        widened(self.first.min(self.last), self.first.max(self.last), BLOCK_SLACK_NS)
+        widened(self.earliest(), self.first.max(self.last), BLOCK_SLACK_NS)
     }
 
     /// Before its packets are expected.
     pub(crate) fn expected_from(&self) -> TimestampNs {
-        self.first.min(self.last).saturating_sub_ns(LATE_NS)
+        self.earliest().saturating_sub_ns(LATE_NS)
     }
+
+    /// Whichever of its times may be wrong, this is not too late.
+    fn earliest(&self) -> TimestampNs {
+        self.opened.min(self.first).min(self.last)
+    }
+}
+
+/// Where the last packet lies.
+fn last_position(index: &Version2Index) -> Result<Option<u32>, IndexError> {
+    let mut last = None;
+    each_position(index, &mut |position| last = last.max(Some(position)))?;
+    Ok(last)
+}
+
+/// Every packet of IP has a protocol among the keys; of others nothing is told but their tags.
+fn each_position(index: &Version2Index, each: &mut dyn FnMut(u32)) -> Result<(), IndexError> {
+    index.each(Attribute::Protocol(0)..=Attribute::Protocol(u8::MAX), &mut |_, positions| {
+        positions.iter().for_each(|position| each(position.0));
+        ControlFlow::Continue(())
+    })
 }
 
 fn widened(from: TimestampNs, to: TimestampNs, slack_ns: u64) -> (TimestampNs, TimestampNs) {

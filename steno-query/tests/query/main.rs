@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "the helpers of a test fail as tests do")]
 
 mod damage;
+mod everywhere;
 mod flows;
 mod fragments;
 mod generate;
@@ -13,5 +14,6 @@ mod old_index;
 mod open;
 mod order_and_limits;
 mod receipts;
+mod regions;
 mod support;
 mod version2;
