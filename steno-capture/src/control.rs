@@ -1,23 +1,26 @@
-//! What the daemon is told over its control socket (`docs/format/control.md`).
+//! What the daemon is told over its control socket (`docs/format/control.md`), and given: the logs of open files.
 //!
 //! Owns the sending of single datagrams. Nothing here waits: a daemon that does not read, or is gone, costs a capture
-//! nothing. Without a daemon nothing is said.
+//! nothing. A daemon that takes the capture over after another was lost is called, and told where things stand. Without a
+//! daemon nothing is said.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fmt,
-    io::IoSlice,
+    io::{self, IoSlice},
     mem::MaybeUninit,
-    os::fd::BorrowedFd,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::{
     io::Errno,
-    net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketType, sendmsg},
+    net::{
+        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+        connect, sendmsg, socket_with,
+    },
 };
 use steno_core::SegmentId;
 use steno_index::ClockStep;
@@ -32,17 +35,45 @@ use crate::{
 /// The environment variable with the number of the descriptor. Programs that a capture starts must not get it.
 pub(crate) const VARIABLE: &str = "STENO_CONTROL_FD";
 
+/// Where in its `--dir` a daemon listens that takes a capture over.
+const MEETING_PLACE: &str = "control";
+
+/// Logs of a thread that are kept for the next daemon: of the file that is written, and of those that wait to be sealed. Of more
+/// files than that the oldest are found once they are sealed.
+const LOGS_MAX: usize = 8;
+
 /// The way to the daemon, if there is one. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Control(Option<Arc<Line>>);
+pub(crate) struct Control(Option<Arc<Mutex<Line>>>);
 
 #[derive(Debug)]
 struct Line {
-    socket: BorrowedFd<'static>,
-    /// The daemon is gone.
-    closed: AtomicBool,
+    /// None: the daemon is gone.
+    socket: Option<Socket>,
+    /// Where to call the next daemon.
+    meeting_place: Option<PathBuf>,
+    /// Threads that capture, once they do.
+    threads: Option<usize>,
+    /// The logs of files that are not sealed.
+    logs: BTreeMap<(u16, SegmentId), OpenFile>,
     /// Messages that found no room.
-    left_out: AtomicU64,
+    left_out: u64,
+}
+
+/// A file that is not sealed, as its reader knows it.
+#[derive(Debug)]
+struct OpenFile {
+    memory: OwnedFd,
+    /// How far apart its blocks are.
+    block_bytes: u32,
+    /// Whether the daemon has been told.
+    told: bool,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Inherited(BorrowedFd<'static>),
+    Called(OwnedFd),
 }
 
 impl Control {
@@ -56,7 +87,7 @@ impl Control {
         })
     }
 
-    /// Whether there is no daemon to talk to.
+    /// Whether there is no daemon to talk to, and never was.
     pub(crate) fn is_none(&self) -> bool {
         self.0.is_none()
     }
@@ -71,32 +102,52 @@ impl Control {
     }
 
     fn over(socket: BorrowedFd<'static>) -> Self {
-        let (closed, left_out) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self(Some(Arc::new(Line { socket, closed, left_out })))
+        let socket = Some(Socket::Inherited(socket));
+        let line = Line { socket, meeting_place: None, threads: None, logs: BTreeMap::new(), left_out: 0 };
+        Self(Some(Arc::new(Mutex::new(line))))
     }
 
-    /// The capture was started, and is getting ready.
-    pub(crate) fn starting(&self) {
-        self.say(format_args!("starting"));
+    fn line(&self) -> Option<MutexGuard<'_, Line>> {
+        self.0.as_ref().map(|line| line.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The capture was started, and is getting ready. `dir` is where a daemon is met that takes it over later.
+    pub(crate) fn starting(&self, dir: Option<&Path>) {
+        let Some(mut line) = self.line() else { return };
+        line.meeting_place = dir.map(|dir| dir.join(MEETING_PLACE));
+        let _sent = line.say(format_args!("starting"), None);
     }
 
     /// All rings are open, and packets are being taken.
     pub(crate) fn ready(&self, threads: usize) {
-        self.say(format_args!("ready {threads}"));
+        let Some(mut line) = self.line() else { return };
+        line.threads = Some(threads);
+        let _sent = line.say(format_args!("ready {threads}"), None);
     }
 
     /// A segment was published, and its names are on the disk.
     pub(crate) fn sealed(&self, thread: u16, id: SegmentId) {
-        self.say(format_args!("sealed {thread} {id}"));
+        let Some(mut line) = self.line() else { return };
+        let _log = line.logs.remove(&(thread, id));
+        let _sent = line.say(format_args!("sealed {thread} {id}"), None);
     }
 
     /// The log of the file that is being written, whose blocks are so far apart.
     pub(crate) fn log(&self, thread: u16, id: SegmentId, block_bytes: u32, memory: BorrowedFd<'_>) {
-        self.say_with(format_args!("log {thread} {id} {block_bytes}"), Some(memory));
+        let Some(mut line) = self.line() else { return };
+        let Ok(memory) = memory.try_clone_to_owned() else { return };
+        let of_thread = |line: &Line| line.logs.range((thread, SegmentId(0))..=(thread, SegmentId(u64::MAX))).count();
+        while of_thread(&line) >= LOGS_MAX {
+            let oldest = line.logs.range((thread, SegmentId(0))..).next().map(|(key, _)| *key);
+            let _log = oldest.and_then(|oldest| line.logs.remove(&oldest));
+        }
+        let _before = line.logs.insert((thread, id), OpenFile { memory, block_bytes, told: false });
+        line.tell_of_files();
     }
 
     /// What a thread has counted so far.
     pub(crate) fn counters(&self, thread: u16, counters: &Counters) {
+        let Some(mut line) = self.line() else { return };
         let Counters { packets, bytes, drops, freezes, blocks, write_errors, lost_packets, .. } = counters;
         let [packets, bytes, drops] = [packets, bytes, drops].map(|c| c.get());
         let [freezes, blocks, errors, lost] = [freezes, blocks, write_errors, lost_packets].map(|c| c.get());
@@ -104,63 +155,109 @@ impl Control {
         let [cut, stall] = [cut_packets, write_stall_ns].map(|c| c.get());
         let Counters { interface_dropped, interface_missed, interface_overrun, .. } = counters;
         let [dropped, missed, overrun] = [interface_dropped, interface_missed, interface_overrun].map(|c| c.get());
-        self.say(format_args!(
+        let numbers = format_args!(
             "counters {thread} {packets} {bytes} {drops} {freezes} {blocks} {errors} {lost} {cut} {stall} \
              {dropped} {missed} {overrun}"
-        ));
+        );
+        let _sent = line.say(numbers, None);
     }
 
     /// The clock was set.
     pub(crate) fn clock(&self, step: ClockStep) {
-        self.say(format_args!("clock {} {}", step.from.as_ns(), step.to.as_ns()));
+        let Some(mut line) = self.line() else { return };
+        let _sent = line.say(format_args!("clock {} {}", step.from.as_ns(), step.to.as_ns()), None);
     }
 
     /// A signal asked for the end.
     pub(crate) fn stopping(&self) {
-        self.say(format_args!("stopping"));
+        let Some(mut line) = self.line() else { return };
+        let _sent = line.say(format_args!("stopping"), None);
     }
 
-    /// Sends one message, or leaves it out.
-    fn say(&self, message: fmt::Arguments<'_>) {
-        self.say_with(message, None);
+    /// Looks for the next daemon where the last one is gone, and tells of files that there was no room for when they were opened.
+    /// To be called each second.
+    pub(crate) fn tend(&self) {
+        let Some(mut line) = self.line() else { return };
+        if line.socket.is_none() {
+            line.call();
+        }
+        line.tell_of_files();
+    }
+}
+
+impl Line {
+    /// Calls the daemon that has taken the capture over, if there is one.
+    fn call(&mut self) {
+        let Some(path) = &self.meeting_place else { return };
+        let Ok(socket) = meet(path) else { return };
+        self.socket = Some(Socket::Called(socket));
+        self.logs.values_mut().for_each(|file| file.told = false);
+        if let Some(threads) = self.threads {
+            let _sent = self.say(format_args!("ready {threads}"), None);
+        }
+        info!("another daemon has taken this capture over");
     }
 
-    /// The same, with a descriptor beside it.
-    fn say_with(&self, message: fmt::Arguments<'_>, descriptor: Option<BorrowedFd<'_>>) {
-        let Some(line) = &self.0 else { return };
-        if line.closed.load(Ordering::Relaxed) {
-            return;
+    /// Tells of the files that the daemon does not know of.
+    fn tell_of_files(&mut self) {
+        let mut logs = std::mem::take(&mut self.logs);
+        for ((thread, id), file) in &mut logs {
+            let OpenFile { memory, block_bytes, told } = file;
+            *told = *told || self.say(format_args!("log {thread} {id} {block_bytes}"), Some(memory.as_fd()));
         }
-        let message = message.to_string();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut beside = SendAncillaryBuffer::new(&mut space);
-        let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
-        if !descriptors.is_empty() {
-            let _fits = beside.push(SendAncillaryMessage::ScmRights(&descriptors));
-        }
-        let pieces = [IoSlice::new(message.as_bytes())];
-        match sendmsg(line.socket, &pieces, &mut beside, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(_) => {}
+        self.logs = logs;
+    }
+
+    /// Sends one message, with a descriptor beside it if there is one, or leaves it out; says whether it was sent.
+    fn say(&mut self, message: fmt::Arguments<'_>, descriptor: Option<BorrowedFd<'_>>) -> bool {
+        let Some(socket) = &self.socket else { return false };
+        let socket = match socket {
+            Socket::Inherited(socket) => *socket,
+            Socket::Called(socket) => socket.as_fd(),
+        };
+        match send(socket, &message.to_string(), descriptor) {
+            Ok(()) => return true,
             // The last one: as many descriptors are on their way as this user may have open.
             Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::NOMEM | Errno::TOOMANYREFS) => {
-                if line.left_out.fetch_add(1, Ordering::Relaxed) == 0 {
+                if self.left_out == 0 {
                     warning!("the daemon does not read what it is told: messages are left out");
                 }
+                self.left_out += 1;
             }
             Err(e) => {
-                if !line.closed.swap(true, Ordering::Relaxed) {
-                    info!("the daemon is gone ({}); capture goes on", words(&e.into()));
-                }
+                info!("the daemon is gone ({}); capture goes on", words(&e.into()));
+                self.socket = None;
             }
         }
+        false
     }
+}
+
+/// Sends a datagram.
+fn send(socket: BorrowedFd<'_>, message: &str, descriptor: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut beside = SendAncillaryBuffer::new(&mut space);
+    let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
+    if !descriptors.is_empty() {
+        let _fits = beside.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    sendmsg(socket, &[IoSlice::new(message.as_bytes())], &mut beside, flags).map(drop)
+}
+
+/// A connection to whoever listens at `path`.
+fn meet(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+    use std::os::fd::AsRawFd;
 
-    use rustix::net::{RecvFlags, SocketFlags, recv, socketpair};
+    use rustix::net::{RecvFlags, accept, bind, listen, recv, socketpair};
     use steno_core::TimestampNs;
 
     use super::*;
@@ -202,7 +299,7 @@ mod tests {
         ];
         (1..).zip(fields).for_each(|(n, counter)| counter.add(n));
         counters.lost_packets.add(u64::MAX - 7);
-        control.starting();
+        control.starting(None);
         control.ready(2);
         control.log(1, SegmentId(1_795_395_475_661_823), 1 << 20, daemon.as_fd());
         control.sealed(1, SegmentId(1_795_395_475_661_823));
@@ -225,7 +322,7 @@ mod tests {
     fn what_finds_no_room_is_left_out_and_what_comes_after_is_said() {
         let (daemon, control) = pair();
         (0..100_000).for_each(|i| control.sealed(0, SegmentId(i)));
-        let left_out = control.0.as_ref().unwrap().left_out.load(Ordering::Relaxed);
+        let left_out = control.line().unwrap().left_out;
         let messages = heard(&daemon);
         assert!(left_out > 0 && messages.len() as u64 + left_out == 100_000, "{left_out}, {}", messages.len());
         assert_eq!(messages.last(), Some(&format!("sealed 0 {}", messages.len() - 1)), "the first ones fitted");
@@ -242,8 +339,54 @@ mod tests {
             }
             drop(daemon);
             (0..3).for_each(|_| control.stopping());
-            assert!(control.0.as_ref().unwrap().closed.load(Ordering::Relaxed));
+            assert!(control.line().unwrap().socket.is_none());
         }
+    }
+
+    #[test]
+    fn the_next_daemon_is_told_of_what_is_open() {
+        let (daemon, control) = pair();
+        let dir = tempfile::tempdir().unwrap();
+        control.starting(Some(dir.path()));
+        let log = |id| control.log(0, SegmentId(id), 4096, dup(&daemon).as_fd());
+        log(5);
+        control.log(1, SegmentId(6), 4096, dup(&daemon).as_fd());
+        log(7);
+        assert_eq!(heard(&daemon), ["starting", "log 0 5 4096", "log 1 6 4096", "log 0 7 4096"]);
+        control.tend();
+        assert_eq!(heard(&daemon), [""; 0], "all is told");
+        let other = dup(&daemon);
+        drop((daemon, std::mem::take(&mut control.line().unwrap().logs)));
+        drop(other);
+        control.log(0, SegmentId(8), 4096, std::io::stderr().as_fd());
+        control.log(1, SegmentId(9), 4096, std::io::stderr().as_fd());
+        control.ready(2);
+        control.sealed(0, SegmentId(8));
+        // Nobody is there yet.
+        control.tend();
+        let meeting = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        bind(&meeting, &SocketAddrUnix::new(dir.path().join("control")).unwrap()).unwrap();
+        listen(&meeting, 1).unwrap();
+        control.tend();
+        let daemon = accept(&meeting).unwrap();
+        assert_eq!(heard(&daemon), ["ready 2", "log 1 9 4096"]);
+        control.stopping();
+        assert_eq!(heard(&daemon), ["stopping"]);
+    }
+
+    fn dup(fd: &OwnedFd) -> OwnedFd {
+        fd.try_clone().unwrap()
+    }
+
+    #[test]
+    fn files_that_found_no_room_are_told_later_and_few_logs_are_kept() {
+        let (daemon, control) = pair();
+        while control.line().unwrap().say(format_args!("noise"), None) {}
+        (0..20).for_each(|id| control.log(3, SegmentId(id), 4096, std::io::stderr().as_fd()));
+        assert!(heard(&daemon).iter().all(|message| message == "noise"));
+        control.tend();
+        let expected: Vec<String> = (12..20).map(|id| format!("log 3 {id} 4096")).collect();
+        assert_eq!(heard(&daemon), expected);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn run(flags: &Flags) -> Result<(), CaptureError> {
     if control.is_none() {
         end_with_parent();
     }
-    control.starting();
+    control.starting(flags.dir.as_deref());
     let result = start::start(flags, control).and_then(watch::watch);
     console::flush();
     result

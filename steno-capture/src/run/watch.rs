@@ -57,6 +57,7 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
         if let (Some(link), Some(first)) = (&mut link, losses.first()) {
             link.read(first, SystemClock.now());
         }
+        control.tend();
         tell_counters();
         if let Some(step) = clock.look(Reading::now(&SystemClock)) {
             losses.iter().for_each(|meter| meter.clock_step(step));

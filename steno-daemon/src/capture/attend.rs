@@ -88,12 +88,16 @@ impl<'a> Attendance<'a> {
         let mut fds: Vec<BorrowedFd<'_>> = vec![self.shared.wake_fd().as_fd()];
         fds.extend(self.process.output_fd());
         fds.extend(self.process.control_fd());
+        fds.extend(self.process.meeting_fd());
         if !self.ended {
             fds.push(self.process.end_fd());
         }
         let ready = wait_readable(&fds, self.longest_wait())?;
         let ended = !self.ended && ready.len() == fds.len() && ready.last() == Some(&true);
         drain(self.shared.wake_fd());
+        if self.process.take_call() {
+            info!(interface = self.shared.source, "the stenotype that was taken over has called");
+        }
         self.read_control();
         self.read_output();
         if ended {

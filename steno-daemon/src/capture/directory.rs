@@ -18,7 +18,7 @@ use std::{
 
 use rustix::{fs::FlockOperation, io::Errno, process::Pid};
 
-use super::{CaptureError, ThreadDirectories, backoff};
+use super::{CaptureError, ThreadDirectories, backoff, meeting};
 
 /// What the names of these directories begin with.
 const PREFIX: &str = "stenographer-";
@@ -99,7 +99,7 @@ impl RunDirectory {
         // Only names that were made here: anything else in it keeps it.
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            if name == LOCK || name == NOTE || is_link_name(&name) {
+            if name == LOCK || name == NOTE || name == meeting::NAME || is_link_name(&name) {
                 let _ = fs::remove_file(entry.path());
             }
         }

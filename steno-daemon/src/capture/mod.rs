@@ -15,6 +15,7 @@ mod backoff;
 mod control;
 mod directory;
 mod lines;
+mod meeting;
 mod open_files;
 mod process;
 mod segments;

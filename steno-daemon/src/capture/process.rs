@@ -29,7 +29,10 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal},
 };
 
-use super::control::{CONTROL_FD_VARIABLE, ControlError, MAX_DATAGRAM_BYTES, Message, parse};
+use super::{
+    control::{CONTROL_FD_VARIABLE, ControlError, MAX_DATAGRAM_BYTES, Message, parse},
+    meeting::MeetingPlace,
+};
 
 /// What the service manager told the daemon is not meant for its children.
 const NOT_FOR_CHILDREN: [&str; 7] =
@@ -94,6 +97,8 @@ pub(super) struct Process {
     /// Where its standard output and error end up.
     output: Option<PipeReader>,
     control: Option<OwnedFd>,
+    /// Where a process that an earlier daemon started is waited for to call.
+    meeting: Option<MeetingPlace>,
 }
 
 impl Process {
@@ -123,7 +128,7 @@ impl Process {
         drop(command);
         let pid = Pid::from_child(&child);
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self { child: Some(child), pid, pidfd, output: Some(output), control: Some(ours) })
+        Ok(Self { child: Some(child), pid, pidfd, output: Some(output), control: Some(ours), meeting: None })
     }
 
     /// Takes over a process that an earlier daemon started. `check` is asked once the process can no longer be mistaken
@@ -134,7 +139,19 @@ impl Process {
             Err(Errno::SRCH) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        Ok(check().then_some(Self { child: None, pid, pidfd, output: None, control: None }))
+        Ok(check().then_some(Self { child: None, pid, pidfd, output: None, control: None, meeting: None }))
+    }
+
+    /// Lets a process that was taken over call at `place`.
+    pub(super) fn wait_at(&mut self, place: MeetingPlace) {
+        self.meeting = Some(place);
+    }
+
+    /// Takes its call, if it has called; never waits. Says whether it has.
+    pub(super) fn take_call(&mut self) -> bool {
+        let Some(control) = self.meeting.as_ref().and_then(|place| place.accept(self.pid)) else { return false };
+        self.control = Some(control);
+        true
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -153,6 +170,11 @@ impl Process {
     /// Readable when there is output; None once it is closed.
     pub(super) fn output_fd(&self) -> Option<BorrowedFd<'_>> {
         self.output.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Readable when the process calls; None where it is not waited for.
+    pub(super) fn meeting_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.meeting.as_ref().map(MeetingPlace::fd)
     }
 
     /// Readable when there is a message; None once it is closed.

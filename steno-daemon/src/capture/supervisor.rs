@@ -27,6 +27,7 @@ use super::{
     attend::Attendance,
     backoff::{Backoff, jitter},
     directory::{Orphan, RunDirectory},
+    meeting::MeetingPlace,
     open_files::OpenFiles,
     process::{Process, knows_flag, wait_readable},
     status::Record,
@@ -220,7 +221,7 @@ impl Run {
             }
             runs += 1;
             let process = match adopted.take() {
-                Some(process) => Ok(process),
+                Some(process) => Ok(self.meet(process)),
                 None => self.start(),
             };
             let (exit, captured_for) = match process {
@@ -238,6 +239,15 @@ impl Run {
         }
         shared.record().stopped();
         self.directory.remove();
+    }
+
+    /// Lets a process that was taken over call.
+    fn meet(&self, mut process: Process) -> Process {
+        match MeetingPlace::open(self.directory.path()) {
+            Ok(place) => process.wait_at(place),
+            Err(e) => warn!("the stenotype that is taken over cannot tell of what it does: {e}"),
+        }
+        process
     }
 
     fn start(&self) -> io::Result<Process> {

@@ -132,3 +132,30 @@ fn a_follower_gets_each_packet_once_while_files_are_sealed_and_captures_killed()
     drop((followed, other));
     drop(daemon);
 }
+
+#[test]
+fn the_next_daemon_finds_what_is_in_the_open_file_of_the_capture_that_it_takes_over() {
+    let Some(bench) = Bench::enter() else { return };
+    bench.configure(&LONG, None);
+    let first = bench.start();
+    let mut client = Client::connect(&bench.data());
+    until("it captures", || bench.log().contains("capturing interface=\"v1\""));
+    let mut sent = burst(Duration::from_millis(500));
+    until("all are found", || client.query("udp port 9").unwrap().receipt.packets == sent);
+    let stenotype = first.stenotype().unwrap();
+    first.signal(Signal::KILL);
+    let _killed = first.wait();
+    // While there is no daemon.
+    sent += burst(Duration::from_millis(500));
+    let second = bench.start();
+    let mut client = Client::connect(&bench.data());
+    until("it has called", || bench.log().contains("the stenotype that was taken over has called"));
+    until("all are found", || client.query("udp port 9").unwrap().receipt.packets == sent);
+    sent += burst(Duration::from_millis(500));
+    until("all are found", || client.query("udp port 9").unwrap().receipt.packets == sent);
+    let open = client.query("udp port 9").unwrap().receipt;
+    assert!(open.complete && open.unsealed.is_empty(), "{open:?}");
+    let status = client.status().unwrap();
+    assert_eq!((status.captures[0].pid, status.captures[0].speaks), (stenotype, true), "{:?}", status.captures);
+    assert_eq!(second.stop().code(), Some(0), "{}", bench.log());
+}
