@@ -19,7 +19,7 @@ use std::{
 use steno_core::{SegmentId, TimestampNs};
 use steno_query::{
     Catalogue, Store,
-    store::{Fault, OpenLogs, ThreadDirs},
+    store::{Fault, OpenLogs, Segment, ThreadDirs},
     syntax::TimeSpan,
 };
 use tracing::{debug, info, warn};
@@ -147,7 +147,18 @@ impl LiveStore {
         }
     }
 
-    /// Segments whose index cannot be used, and why.
+    /// Sets a segment aside that was found damaged: it is told of, and answered from as far as it can be.
+    pub(crate) fn set_aside(&self, segment: &Segment, fault: Fault) {
+        self.0.log.tell(&segment.packet_name(), &fault.to_string());
+        let _before = self.0.quarantine().insert((segment.thread(), segment.id()), fault);
+    }
+
+    /// A segment was read from end to end, and nothing is wrong with it any more.
+    pub(crate) fn found_sound(&self, segment: &Segment) {
+        let _before = self.0.quarantine().remove(&(segment.thread(), segment.id()));
+    }
+
+    /// Segments whose index cannot be used, or that were found damaged, and why.
     pub fn quarantined(&self) -> Vec<(u32, SegmentId, Fault)> {
         self.0.quarantine().iter().map(|((thread, id), fault)| (*thread, *id, fault.clone())).collect()
     }

@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod notify;
 pub mod retention;
 pub mod run;
+pub mod scrub;
 pub mod sensor;
 pub mod serve;
 mod unreadable;

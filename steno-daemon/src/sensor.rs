@@ -29,6 +29,7 @@ use crate::{
     catalogue::LiveStore,
     metrics::Metrics,
     retention::{Keeper, NewestPacket, Pins, Retention, RetentionWatcher, ThreadRetention, ThreadStatus},
+    scrub::{Scrub, ScrubSettings},
 };
 
 /// How often the directories are looked through for what nobody told of.
@@ -41,10 +42,14 @@ pub struct SensorSettings {
     pub captures: Vec<CaptureSettings>,
     /// Every thread's directories, and what they may take.
     pub threads: Vec<ThreadRetention>,
+    /// How what is stored is read again, if it is.
+    pub scrub: Option<ScrubSettings>,
 }
 
 /// A running sensor. Its parts are dropped in order: who tells goes before who listens.
 pub struct Sensor {
+    // First of all, for it may be in the middle of a segment.
+    _scrub: Option<Scrub>,
     view: SensorView,
     to_start: Vec<CaptureSettings>,
     captures: Vec<Capture>,
@@ -94,9 +99,21 @@ impl Sensor {
             tell_store(event);
         })?;
         let view = SensorView { store, captures: Arc::default(), retention: retention.watcher(), clock };
-        let seen = view.clone();
-        metrics.on_encode(move |metrics| seen.show(metrics));
-        Ok(Self { view, to_start: settings.captures, captures: Vec::new(), watch, logs, _retention: retention })
+        let scrub = settings.scrub.map(|how| Scrub::start(view.store.clone(), how)).transpose()?;
+        let (seen, scrubbed) = (view.clone(), scrub.as_ref().map(Scrub::counts));
+        metrics.on_encode(move |metrics| {
+            seen.show(metrics);
+            scrubbed.iter().for_each(|counts| metrics.observe_scrub(counts));
+        });
+        Ok(Self {
+            _scrub: scrub,
+            view,
+            to_start: settings.captures,
+            captures: Vec::new(),
+            watch,
+            logs,
+            _retention: retention,
+        })
     }
 
     /// Starts the capture processes, the first time that it is called.

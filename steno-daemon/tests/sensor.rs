@@ -69,6 +69,7 @@ fn segments_are_seen_counted_and_kept_within_bounds_through_a_crash() {
     let settings = SensorSettings {
         captures: vec![capture],
         threads: vec![ThreadRetention { directories: directories.clone(), bounds }],
+        ..SensorSettings::default()
     };
     let metrics = Metrics::new();
     let mut sensor = Sensor::open(settings, Arc::new(SystemClock), &metrics).unwrap();
@@ -130,6 +131,7 @@ fn what_another_daemon_keeps_is_not_touched() {
         SensorSettings {
             captures: vec![capture],
             threads: vec![ThreadRetention { directories: directories.clone(), bounds }],
+            ..SensorSettings::default()
         }
     };
     let clock = Arc::new(SystemClock);
@@ -158,7 +160,8 @@ fn a_directory_that_cannot_be_made_starts_nothing() {
         capture.run_base = root.path().to_owned();
         capture
     };
-    let settings = SensorSettings { captures: vec![capture("good"), capture("file/packets")], threads: Vec::new() };
+    let settings =
+        SensorSettings { captures: vec![capture("good"), capture("file/packets")], ..SensorSettings::default() };
     let error = Sensor::open(settings, Arc::new(SystemClock), &Metrics::new()).err().unwrap().to_string();
     assert!(error.contains("file/packets"), "{error}");
     assert!(!root.path().join("ran").exists());

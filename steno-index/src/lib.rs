@@ -71,7 +71,7 @@ pub use reader::{
     Locator,
 };
 pub use seal::{Sealer, Summary, seal};
-pub use verify::{Problem, Report, verify_segment};
+pub use verify::{Problem, Report, ScrubFault, Scrubbed, scrub_segment, verify_segment};
 pub use version2::{
     AnyIndex, Attribute, Extra, Positions, Version2Index, Version2Sealer, index_packet_file_version2, seal_version2,
 };

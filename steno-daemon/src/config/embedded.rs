@@ -157,6 +157,7 @@ fn config(interface: &str, data: &Path) -> Config {
         rpc: None,
         audit: None,
         limits: Limits::default(),
+        scrub: None,
     }
 }
 

@@ -8,6 +8,8 @@ use std::{
 
 use steno_proto::certs::{CertDir, ServerFiles};
 
+use crate::scrub::ScrubSettings;
+
 /// The port, where none is given.
 pub const DEFAULT_PORT: u16 = 1234;
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub audit: Option<PathBuf>,
     /// Bounds of queries.
     pub limits: Limits,
+    /// How what is stored is read again; `None`: it is not.
+    pub scrub: Option<ScrubSettings>,
 }
 
 impl Config {

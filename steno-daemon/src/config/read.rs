@@ -12,6 +12,7 @@ use super::{
     Config, ConfigError, DEFAULT_PORT, IndexFormat, Limits, Problem, RpcConfig, ThreadConfig,
     fields::{Fields, Findings},
 };
+use crate::scrub::ScrubSettings;
 
 /// A configuration, and what is odd about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,7 @@ const KEYS: &[&str] = &[
     "Audit",
     "Crl",
     "Limits",
+    "Scrub",
 ];
 const THREAD_KEYS: &[&str] = &[
     "PacketsDirectory",
@@ -69,6 +71,7 @@ const RPC_KEYS: &[&str] = &[
     "ClientPcapChunkSize",
     "ClientPcapMaxSize",
 ];
+const SCRUB_KEYS: &[&str] = &["BytesPerSecond", "Every"];
 const LIMIT_KEYS: &[&str] = &["MaxConcurrentQueries", "MaxQueryBytes", "QueryDeadline", "MaxMemory"];
 
 /// Where 1.0.1's packages put the certificates.
@@ -118,6 +121,7 @@ fn config(node: &Node, findings: &mut Findings) -> Option<Config> {
         fields.error("Rpc.ServerPort", format!("{port} is Port already; it takes another one"));
     }
     let limits = fields.object("Limits", limits).unwrap_or_default();
+    let scrub = fields.object("Scrub", scrub);
     let path = |text: Option<&str>| text.map(PathBuf::from);
     Some(Config {
         threads,
@@ -132,6 +136,7 @@ fn config(node: &Node, findings: &mut Findings) -> Option<Config> {
         rpc,
         audit: path(fields.text("Audit")),
         limits,
+        scrub,
     })
 }
 
@@ -233,6 +238,14 @@ fn rpc(node: &Node, path: &str, findings: &mut Findings) -> Option<RpcConfig> {
             .unwrap_or(RpcConfig::CHUNK_BYTES),
         client_max_bytes: fields.number("ClientPcapMaxSize", ANY).filter(|n| *n > 0),
     })
+}
+
+fn scrub(node: &Node, path: &str, findings: &mut Findings) -> ScrubSettings {
+    let mut fields = Fields::of(node, path, SCRUB_KEYS, findings);
+    ScrubSettings {
+        bytes_a_second: fields.bytes("BytesPerSecond").unwrap_or(ScrubSettings::BYTES_A_SECOND),
+        every: fields.duration("Every").unwrap_or(ScrubSettings::EVERY),
+    }
 }
 
 fn limits(node: &Node, path: &str, findings: &mut Findings) -> Limits {

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     capture::{CaptureStatus, Counters},
     retention::ThreadStatus,
+    scrub::ScrubCounts,
 };
 
 /// What `GET /metrics` answers with: OpenMetrics 1.0 text, which Prometheus reads.
@@ -72,6 +73,9 @@ pub(super) struct Families {
     capture_write_errors: Family<OfCaptureThread, Counter>,
     segments: Family<OfThread, Gauge>,
     segments_unreadable: Gauge,
+    scrubbed_segments: Counter,
+    scrubbed_bytes: Counter,
+    scrub_damaged: Counter,
     oldest_segment: Family<OfThread, Gauge<f64, AtomicU64>>,
     storage_bytes: Family<OfKind, Gauge>,
     disk_free: Family<OfKind, Gauge>,
@@ -157,6 +161,18 @@ impl Metrics {
     /// So many segments are there that cannot be read.
     pub fn unreadable_segments(&self, n: u64) {
         let _ = self.families().segments_unreadable.set(signed(n));
+    }
+
+    /// Copies what was scrubbed.
+    pub fn observe_scrub(&self, counts: &ScrubCounts) {
+        let f = self.families();
+        for (counter, count) in [
+            (&f.scrubbed_segments, &counts.segments),
+            (&f.scrubbed_bytes, &counts.bytes),
+            (&f.scrub_damaged, &counts.damaged),
+        ] {
+            let _ = counter.inner().fetch_max(count.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// Copies what is known of capture.
@@ -313,6 +329,13 @@ impl Families {
             capture_write_errors: r.family("capture_write_errors", "Writes of the capture process that failed"),
             segments: r.family("segments", "Whole segments on the disk"),
             segments_unreadable: r.one("segments_unreadable", Gauge::default(), "Segments that cannot be searched"),
+            scrubbed_segments: r.one("scrub_segments", Counter::default(), "Segments that the scrub has read"),
+            scrubbed_bytes: r.one("scrub_bytes", Counter::default(), "Bytes that the scrub has read"),
+            scrub_damaged: r.one(
+                "scrub_damaged_segments",
+                Counter::default(),
+                "Segments that the scrub has found damaged",
+            ),
             oldest_segment: r.family(
                 "oldest_segment_timestamp_seconds",
                 "When the oldest segment was opened, in seconds since 1970; 0 without segments",

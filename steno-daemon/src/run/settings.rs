@@ -19,7 +19,7 @@ pub fn sensor_settings(config: &Config) -> SensorSettings {
         capture.index_format = config.index_format.map(|format: IndexFormat| format.name().to_owned());
         capture
     };
-    SensorSettings { captures: config.interfaces().into_iter().map(capture).collect(), threads }
+    SensorSettings { captures: config.interfaces().into_iter().map(capture).collect(), threads, scrub: config.scrub }
 }
 
 fn retention(number: u32, thread: &ThreadConfig) -> ThreadRetention {

@@ -143,6 +143,7 @@ pub(crate) fn config(root: &Path) -> Config {
         rpc: None,
         audit: None,
         limits: Limits::default(),
+        scrub: None,
     }
 }
 
@@ -155,7 +156,7 @@ pub(crate) fn sensor(config: &Config, metrics: &Metrics) -> Sensor {
     }
     let directories = ThreadDirectories { thread: 0, packets, index };
     let threads = vec![ThreadRetention { directories, bounds: Bounds::default() }];
-    Sensor::open(SensorSettings { captures: Vec::new(), threads }, Arc::new(SystemClock), metrics).unwrap()
+    Sensor::open(SensorSettings { threads, ..SensorSettings::default() }, Arc::new(SystemClock), metrics).unwrap()
 }
 
 /// When the first packet was captured, and what the segment is called after.

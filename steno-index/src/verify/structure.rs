@@ -31,6 +31,14 @@ impl Index {
         check_fragments(self)
     }
 
+    /// Compares the checksum of every page, and nothing else; of pages that were read before, what they were then.
+    ///
+    /// # Errors
+    /// The first page that differs.
+    pub(super) fn check_pages(&self) -> Result<(), IndexError> {
+        self.pages().check_all()
+    }
+
     fn check_classes(&self) -> Result<(), IndexError> {
         let mut sorted: Vec<_> = self.classes()?.iter().collect();
         sorted.sort_unstable();

@@ -149,7 +149,7 @@ impl Served {
         let kept = directories
             .iter()
             .map(|d| ThreadRetention { directories: d.clone(), bounds: crate::retention::Bounds::default() });
-        let settings = SensorSettings { captures: Vec::new(), threads: kept.collect() };
+        let settings = SensorSettings { threads: kept.collect(), ..SensorSettings::default() };
         let sensor = Sensor::open(settings, Arc::<FixedClock>::clone(&clock), &metrics).unwrap();
         let answers = Answers::new(sensor.view(), bounds, clock, metrics.clone());
         let host = Host { started: TimestampNs(5), directories, certificates: Arc::new(|| None) };

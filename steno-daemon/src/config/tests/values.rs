@@ -171,3 +171,16 @@ fn more_queries_than_memory_is_said() {
     assert_eq!((limits.max_concurrent_queries, limits.max_memory_bytes), (32, 256 << 20));
     assert_eq!(warnings(&with(r#""Limits":{"MaxMemory":"16MiB"}"#)), Vec::<String>::new(), "the default gives way");
 }
+
+#[test]
+fn a_scrub_is_off_unless_it_is_asked_for() {
+    let day = Duration::from_secs(24 * 3600);
+    for (more, scrub) in [
+        (r#""Port":1234"#, None),
+        (r#""Scrub":{}"#, Some((8 << 20, 7 * day))),
+        (r#""Scrub":{"BytesPerSecond":"1MiB","Every":"30d"}"#, Some((1 << 20, 30 * day))),
+    ] {
+        let got = good(&with(more)).scrub.map(|scrub| (scrub.bytes_a_second, scrub.every));
+        assert_eq!(got, scrub, "{more}");
+    }
+}
