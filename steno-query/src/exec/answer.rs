@@ -105,7 +105,8 @@ impl Answer {
         self.merge.report(&mut self.receipt, &mut self.tally);
         let interrupted = || options.interrupted();
         let selection = Selection::of(&store.catalogue(), &query.expr, Of::Packets, Some(seen), &interrupted);
-        let Selection { times, selected, datagrams, receipt, seen, .. } = selection;
+        let Selection { times, selected, datagrams, receipt, seen, mended, .. } = selection;
+        self.receipt.unreadable.retain(|file| !mended.contains(&file.file));
         self.output.go_on_with(&selected);
         let matcher = Matcher::new(query.expr.clone(), Of::Packets, datagrams);
         self.merge = Merge::new(matcher, times, selected, options.memory_bytes, options.verify_blocks);

@@ -32,6 +32,8 @@ pub(crate) struct Selection {
     pub(crate) receipt: Receipt,
     /// How far this is to get, of an answer that goes on.
     pub(crate) seen: Option<Seen>,
+    /// Files that were named as such that cannot be searched, and have been by now: their other half has come.
+    pub(crate) mended: Vec<String>,
     /// Whether the file that was found unreadable last had not been named before.
     named_now: bool,
 }
@@ -101,7 +103,8 @@ impl Selection {
         let receipt = Receipt { asked_from: span.from, asked_until: span.until, ..Receipt::default() };
         let joins = !times.is_empty() && (answer == Of::Flows || expr.looks_at_transport());
         let datagrams = Datagrams::default();
-        let mut selection = Self { times, selected: Vec::new(), datagrams, receipt, seen, named_now: false };
+        let mut selection =
+            Self { times, selected: Vec::new(), datagrams, receipt, seen, mended: Vec::new(), named_now: false };
         let mut around = joins.then(|| Surroundings::of(&span));
         for (at, segment) in catalogue.segments().iter().enumerate() {
             if let Some(by) = interrupted() {
@@ -165,6 +168,9 @@ impl Selection {
         // What cannot be read is tried again.
         if let Some(seen) = self.seen.as_mut().filter(|_| all != Considered::Unreadable) {
             let _before = seen.files.insert(key, until);
+            let (thread, id) = key;
+            let names = [format!("PKT{thread}/{id}"), format!("IDX{thread}/{id}")];
+            self.mended.extend(names.into_iter().filter(|name| seen.named.remove(name)));
         }
     }
 

@@ -226,3 +226,21 @@ fn a_following_answer_ends_by_its_limit_and_its_deadline() {
     }
     assert_eq!(answer.receipt().truncated_by, Some(Truncation::Deadline));
 }
+
+/// As 1.0.1 publishes: the index comes some time after its packet file.
+#[test]
+fn a_following_answer_does_not_lack_what_was_only_half_there() {
+    let mut store = TestStore::new();
+    let lines = "300 ip 10.0.0.1 > 10.0.0.2 udp 1000 > 53\n";
+    store.add(0, 300_000_000, &recipe(lines).unwrap(), &Shape::default());
+    store.add(0, 400_000_000, &recipe(lines).unwrap(), &Shape::default());
+    let (path, index) = (store.index_file(0, 400_000_000), fs::read(store.index_file(0, 400_000_000)).unwrap());
+    fs::remove_file(&path).unwrap();
+    let opened = store.open();
+    let mut answer = opened.follow(&query("udp"), Options { limit_packets: Some(2), ..Options::default() });
+    assert_eq!((take(&mut answer).len(), answer.receipt().unreadable.len()), (1, 1));
+    fs::write(&path, index).unwrap();
+    opened.refresh().unwrap();
+    answer.go_on(&opened);
+    assert_eq!((take(&mut answer).len(), answer.receipt().unreadable.len()), (1, 0), "{}", answer.receipt());
+}
