@@ -38,6 +38,8 @@ pub(crate) struct Counters {
     pub(crate) interface_dropped: Counter,
     pub(crate) interface_missed: Counter,
     pub(crate) interface_overrun: Counter,
+    /// Packets that passed before this capture began, and that no earlier one has stored; of the first thread only.
+    pub(crate) uncaptured: Counter,
     /// Segments that were published.
     pub(crate) segments: Counter,
     /// Segments that could not be published when the capture ended.

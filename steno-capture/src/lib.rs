@@ -5,7 +5,7 @@
 //! interface -> ring/ (sockets, blocks, packet threads) -> segment/ (log, rotation, index threads) -> published files
 //!                                                            \-> io/ (writes out of the ring)
 //! ```
-//! `run/` puts these together and watches them (`watchdog`), `flags` is the command line, `sys/` is the operating system. Each packet
+//! `run/` puts these together and watches them (`watchdog`), `ledger/` counts what nobody captured, `flags` is the command line, `sys/` is the operating system. Each packet
 //! thread has a socket, a ring, files and an index thread of its own, and shares nothing with the others but the request to
 //! stop and the budget of `--count`. Nothing here answers queries, and no other crate links this one: the daemon and the
 //! demo run the program.
@@ -19,6 +19,7 @@ mod error;
 mod filter;
 mod flags;
 mod io;
+mod ledger;
 mod ring;
 mod run;
 mod segment;

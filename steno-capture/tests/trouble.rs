@@ -155,6 +155,53 @@ fn the_time_between_two_captures_is_a_gap_also_where_the_first_was_killed() {
     }
 }
 
+#[test]
+fn what_nobody_captured_is_counted_by_the_next_capture() {
+    let Some(wire) = Wire::new() else { return };
+    for (killed, threads) in [(true, "--threads=1"), (true, "--threads=3"), (false, "--threads=2")] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = wire.capture(dir.path(), &["--blockage_sec=1", threads]);
+        wire.send(dir.path(), &some_frames(100), 10_000);
+        // On the disk, and in the ledger.
+        thread::sleep(Duration::from_millis(2_500));
+        if killed {
+            wire.send(dir.path(), &some_frames(7), 100_000);
+            first.signal(Signal::KILL);
+            let _status = first.wait();
+        } else {
+            assert_eq!(first.stop().0, 0);
+        }
+        wire.send(dir.path(), &some_frames(11), 10_000);
+        let mut second = wire.capture(dir.path(), &["--blockage_sec=1", threads]);
+        second.wait_for("packets were not captured");
+        wire.send(dir.path(), &some_frames(40), 10_000);
+        thread::sleep(Duration::from_millis(2_500));
+        // What it had to tell is sealed nowhere yet.
+        second.signal(Signal::KILL);
+        let _status = second.wait();
+        wire.send(dir.path(), &some_frames(5), 10_000);
+        let third = wire.capture(dir.path(), &[threads]);
+        third.wait_for("packets were not captured");
+        wire.send(dir.path(), &some_frames(20), 10_000);
+        assert_eq!(third.stop().0, 0);
+        let of_indexes = |thread: u32| {
+            let index_dir = dir.path().join(format!("IDX{thread}"));
+            names(&index_dir).into_iter().map(move |name| Index::open(&index_dir.join(name)).unwrap())
+        };
+        let all: Vec<Index> =
+            (0..3).filter(|n| dir.path().join(format!("IDX{n}")).exists()).flat_map(of_indexes).collect();
+        let stored: u32 = all.iter().map(Index::packets).sum();
+        let uncaptured: u64 = all.iter().map(|index| lost(index, Cause::Uncaptured)).sum();
+        let sent = 100 + if killed { 7 } else { 0 } + 11 + 40 + 5 + 20;
+        assert!(stored >= 160 && uncaptured >= 16, "{killed}, {threads}: {stored} and {uncaptured}");
+        assert_eq!(u64::from(stored) + uncaptured, sent, "{killed}, {threads}: {}", third_log(dir.path()));
+    }
+}
+
+fn third_log(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join("log")).unwrap()
+}
+
 fn lost(index: &Index, cause: Cause) -> u64 {
     index.facts().unwrap().losses.iter().filter(|loss| loss.cause == cause).map(|loss| loss.count).sum()
 }

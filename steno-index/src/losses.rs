@@ -57,11 +57,14 @@ pub enum Cause {
     InterfaceMissed = 6,
     /// Packets that overran a queue of the interface (`rx_fifo_errors`).
     InterfaceOverrun = 7,
+    /// Packets that passed the interface and came into no ring that was read: what the ring of a capture held that was killed, and what
+    /// passed until the next one.
+    Uncaptured = 8,
 }
 
 impl Cause {
     /// All of them, by their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RingFull,
         Self::Cut,
         Self::NotWritten,
@@ -69,6 +72,7 @@ impl Cause {
         Self::InterfaceDropped,
         Self::InterfaceMissed,
         Self::InterfaceOverrun,
+        Self::Uncaptured,
     ];
 
     /// The number that stands for it in a file.
@@ -92,6 +96,7 @@ impl std::fmt::Display for Cause {
             Self::InterfaceDropped => "rx_dropped",
             Self::InterfaceMissed => "rx_missed",
             Self::InterfaceOverrun => "rx_fifo",
+            Self::Uncaptured => "uncaptured",
         })
     }
 }
@@ -132,8 +137,8 @@ mod tests {
         for cause in Cause::ALL {
             assert_eq!(Cause::of_number(cause.number()), Some(cause));
         }
-        assert_eq!(Cause::ALL.map(Cause::number), [1, 2, 3, 4, 5, 6, 7]);
-        assert_eq!([0, 8, u32::MAX].map(Cause::of_number), [None; 3]);
+        assert_eq!(Cause::ALL.map(Cause::number), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!([0, 9, u32::MAX].map(Cause::of_number), [None; 3]);
     }
 
     #[test]

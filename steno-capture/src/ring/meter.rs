@@ -21,27 +21,46 @@ pub(crate) struct LossMeter {
 
 struct State {
     read: TimestampNs,
+    /// Packets that were for the socket.
+    received: u64,
     losses: Losses,
 }
 
 impl LossMeter {
     pub(crate) fn new(socket: Arc<PacketSocket>, counters: Arc<Counters>, clock: Arc<dyn Clock>) -> Self {
-        let state = Mutex::new(State { read: clock.now(), losses: Losses::default() });
+        let state = Mutex::new(State { read: clock.now(), received: 0, losses: Losses::default() });
         Self { socket, counters, clock, state }
     }
 
     /// Reads the kernel's counters. What was dropped since the last time counts for the second in the middle, so this is
     /// best called as each second begins.
     pub(crate) fn read(&self) {
-        let mut state = self.state();
+        self.read_into(&mut self.state());
+    }
+
+    fn read_into(&self, state: &mut State) {
         let now = self.clock.now();
         let Ok(counts) = self.socket.statistics() else { return };
         let second = middle(state.read, now).secs();
         state.read = now;
+        state.received = state.received.saturating_add(counts.received);
         self.counters.freezes.add(counts.freezes);
         self.counters.drops.add(counts.drops);
         state.losses.dropped(second, counts.drops);
         state.losses.add(second, Cause::RingFull, counts.freezes);
+    }
+
+    /// Packets that were for the socket so far, whatever became of them.
+    pub(crate) fn received(&self) -> u64 {
+        let mut state = self.state();
+        self.read_into(&mut state);
+        state.received
+    }
+
+    /// So many packets passed in a gap that began in this second.
+    pub(crate) fn uncaptured(&self, second: u64, packets: u64) {
+        self.counters.uncaptured.add(packets);
+        self.state().losses.add(second, Cause::Uncaptured, packets);
     }
 
     /// The interface itself has dropped so much since the last time.
@@ -98,6 +117,7 @@ impl LinkMeter {
 fn since(counts: LinkCounts, last: LinkCounts) -> LinkCounts {
     let more = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
     LinkCounts {
+        passed: more(counts.passed, last.passed),
         dropped: more(counts.dropped, last.dropped),
         missed: more(counts.missed, last.missed),
         overrun: more(counts.overrun, last.overrun),
@@ -130,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_driver_that_was_reset_counts_from_nothing() {
-        let counts = |dropped, missed, overrun| LinkCounts { dropped, missed, overrun };
+        let counts = |dropped, missed, overrun| LinkCounts { passed: 0, dropped, missed, overrun };
         assert_eq!(since(counts(7, 3, 9), counts(5, 3, 10)), counts(2, 0, 9));
     }
 }

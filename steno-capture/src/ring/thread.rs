@@ -21,6 +21,7 @@ use crate::{
     error::words,
     flags::IoChoice,
     io::{BlockSink, SyncSink, UringSink},
+    ledger::Balance,
     segment::{Means, OpenSegment, Place, Sealer, SegmentWriter, WriterOptions, earlier},
     sys::{AlignedBuffer, BlockMemory, RingBlock, RingMemory},
     watchdog::Work,
@@ -47,6 +48,8 @@ pub(crate) struct ThreadPlan {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) losses: Arc<LossMeter>,
+    /// Of which of its packets are accounted for.
+    pub(crate) balance: Arc<Balance>,
     pub(crate) stop: Arc<Stop>,
     pub(crate) budget: Arc<Budget>,
     /// Blocks between two lines of statistics; 0 for none.

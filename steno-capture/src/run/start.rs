@@ -4,10 +4,14 @@
 //! given to the account. Then the process acts as the account, packets are let in, and the first files are made: whoever
 //! waits for a hidden file may send from then on. Only when all of that worked the way back to root is given up.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, mpsc::Sender},
+    time::Duration,
+};
 
 use signal_hook::iterator::Handle;
-use steno_core::{Clock, SystemClock, TimestampNs};
+use steno_core::{Clock, SegmentId, SystemClock, TimestampNs};
 use steno_index::Facts;
 
 use super::{
@@ -23,9 +27,10 @@ use crate::{
     error::words,
     filter::Filter,
     io::probe_uring,
+    ledger::{Balance, Entry, Identity, Keeper, LedgerPlan},
     ring::{Budget, LinkMeter, LossMeter, Stop, Tap, TapPlan, ThreadPlan, open_taps},
     segment::{OpenSegment, Place, Recovery, RecoveryPlan, Sealer, Sealing, Shares, WriterOptions, earlier},
-    sys::{self, Acting, Host},
+    sys::{self, Acting, Host, LinkStatistics},
 };
 
 /// A daemon of 1.0.1 looks every five minutes for a file that is younger than that, and sees it 15 s late.
@@ -43,6 +48,8 @@ pub(super) struct Started {
     pub(super) control: Control,
     /// Of what an earlier capture left behind.
     pub(super) recovery: Recovery,
+    /// None where what passes cannot be counted.
+    pub(super) ledger: Option<Keeper>,
     /// Time between two lines of statistics.
     pub(super) stats_every: Option<Duration>,
     /// How long a thread may stand still.
@@ -74,6 +81,7 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
     raise_limits(flags);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let earlier: Vec<_> = places.iter().map(|place| earlier::captured_until(place, clock.now())).collect();
+    let before = places.first().and_then(|place| Entry::read(&place.index_dir));
     let (acting, files) = begin_as(&target, &mut taps, filter.as_ref(), &places, &clock, flags)?;
     if let Err(e) = acting.for_good() {
         files.into_iter().for_each(discard);
@@ -82,11 +90,15 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
     directories.keep();
     let signals = signals.obey(Arc::clone(&stop), control.clone())?;
     let parts = Parts { flags, filter, clock, stop: Arc::clone(&stop), control: control.clone() };
-    let recovery = parts.recovery(&places)?;
-    let threads = parts.threads(taps, places, files, earlier)?;
+    let first: Vec<_> = files.iter().map(|file| file.paths.id()).collect();
+    let interface = taps.first().map(Tap::interface);
+    let threads = parts.threads(taps, places.clone(), files, earlier)?;
+    let (ledger, recovered) = parts.ledger(interface, &places, &threads, before).unzip();
+    let recovery = parts.recovery(&places, first, recovered)?;
     info!("capturing from {} into {} with {} threads", flags.iface, dir.display(), flags.threads);
     Ok(Started {
         recovery,
+        ledger,
         counters: threads.iter().map(|t| Arc::clone(&t.counters)).collect(),
         losses: threads.iter().map(|t| Arc::clone(&t.losses)).collect(),
         link: threads.first().and_then(|thread| link_meter(&thread.tap)),
@@ -219,15 +231,59 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     /// Begins to recover what an earlier capture left in the directories. Files that this one is writing are told by their lock.
-    fn recovery(&self, places: &[Place]) -> Result<Recovery, CaptureError> {
+    fn recovery(
+        &self,
+        places: &[Place],
+        first: Vec<SegmentId>,
+        recovered: Option<Sender<()>>,
+    ) -> Result<Recovery, CaptureError> {
         let flags = self.flags;
         let plan = RecoveryPlan {
             threads: (0..).zip(places).map(|(number, place)| (place.clone(), self.options(number).facts)).collect(),
             index: (!flags.no_index).then_some(flags.index_format),
             stop: Arc::clone(&self.stop),
             control: self.control.clone(),
+            first,
+            recovered,
         };
         Recovery::start(plan).map_err(|source| CaptureError::System { what: "start a thread", source })
+    }
+
+    /// Begins the ledger, where every packet that the interface counts is one for these sockets, and an index tells of what is lost.
+    fn ledger(
+        &self,
+        link: Option<u32>,
+        places: &[Place],
+        threads: &[ThreadPlan],
+        earlier: Option<Entry>,
+    ) -> Option<(Keeper, Sender<()>)> {
+        let flags = self.flags;
+        let is_counted = self.filter.is_none()
+            && flags.fanout_id == 0
+            && !flags.no_index
+            && flags.index_format == IndexFormat::Native;
+        let dir = &places.first()?.index_dir;
+        if !is_counted {
+            if let Err(e) = Entry::forget(dir) {
+                warning!("the ledger in {} is not true any more, and cannot be removed: {}", dir.display(), words(&e));
+            }
+            return None;
+        }
+        let plan = |interface: u32| -> io::Result<LedgerPlan> {
+            let gap_began = threads.first().and_then(|thread| thread.captured_until);
+            Ok(LedgerPlan {
+                identity: Identity::of(interface)?,
+                link: LinkStatistics::of(interface)?,
+                places: places.to_vec(),
+                first: threads.iter().map(|thread| thread.open.paths.id()).collect(),
+                meters: threads.iter().map(|thread| Arc::clone(&thread.losses)).collect(),
+                balances: threads.iter().map(|thread| Arc::clone(&thread.balance)).collect(),
+                earlier,
+                gap_began: gap_began.unwrap_or_else(|| self.clock.now()),
+            })
+        };
+        let started = plan(link?).and_then(Keeper::start);
+        started.inspect_err(|e| debug!("what passes when nothing is captured is not counted: {}", words(e))).ok()
     }
 
     fn threads(
@@ -248,8 +304,10 @@ impl Parts<'_> {
                     nice_level: flags.index_nicelevel,
                     index: (!flags.no_index).then_some(flags.index_format),
                     counters: Arc::clone(&counters),
+                    balance: Arc::new(Balance::before(open.paths.id())),
                     control: self.control.clone(),
                 };
+                let balance = Arc::clone(&sealing.balance);
                 let sealer =
                     Sealer::start(sealing).map_err(|source| CaptureError::System { what: "start a thread", source })?;
                 let socket = Arc::clone(&tap.socket);
@@ -266,6 +324,7 @@ impl Parts<'_> {
                     clock: Arc::clone(&self.clock),
                     counters,
                     losses: Arc::new(losses),
+                    balance,
                     stop: Arc::clone(&self.stop),
                     budget: Arc::clone(&budget),
                     stats_blocks: if shows(Level::Debug) { flags.stats_blocks } else { 0 },

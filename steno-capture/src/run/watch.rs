@@ -30,8 +30,19 @@ use crate::{
 /// # Errors
 /// What ended a thread, and files that could not be published.
 pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
-    let Started { threads, counters, losses, mut link, stop, signals, control, recovery, stats_every, patience } =
-        started;
+    let Started {
+        threads,
+        counters,
+        losses,
+        mut link,
+        stop,
+        signals,
+        control,
+        recovery,
+        ledger,
+        stats_every,
+        patience,
+    } = started;
     let begun = Instant::now();
     let (alive, all_ended) = mpsc::channel::<()>();
     let spawned: Vec<_> = threads
@@ -76,6 +87,9 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
     }
     let ended = join(spawned);
     recovery.finish();
+    if let Some(ledger) = ledger {
+        ledger.finish();
+    }
     signals.close();
     losses.iter().for_each(|meter| meter.read());
     tell_counters();

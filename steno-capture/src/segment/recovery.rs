@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    sync::Arc,
+    sync::{Arc, mpsc::Sender},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -40,6 +40,10 @@ pub(crate) struct RecoveryPlan {
     pub(crate) stop: Arc<Stop>,
     /// Told of each segment that is whole again.
     pub(crate) control: Control,
+    /// The first segment of each thread of this capture: those from there on are its own.
+    pub(crate) first: Vec<SegmentId>,
+    /// Told once nothing that an earlier capture left is to be waited for.
+    pub(crate) recovered: Option<Sender<()>>,
 }
 
 /// The recovery, which ends by itself.
@@ -70,7 +74,7 @@ impl Recovery {
 }
 
 impl RecoveryPlan {
-    fn run(&self) {
+    fn run(mut self) {
         let mut indexer = self.index.map(Indexer::new);
         let mut waiting: Vec<Vec<(SegmentId, Left)>> = Vec::new();
         for (place, _) in &self.threads {
@@ -84,6 +88,14 @@ impl RecoveryPlan {
         loop {
             for (thread, ((place, facts), left)) in (0..).zip(self.threads.iter().zip(&mut waiting)) {
                 *left = self.pass(thread, place, facts, std::mem::take(left), indexer.as_mut());
+            }
+            let is_own = |(left, first): (&Vec<(SegmentId, Left)>, &SegmentId)| left.iter().all(|(id, _)| id >= first);
+            if !self.stop.is_asked()
+                && waiting.iter().zip(&self.first).all(is_own)
+                && let Some(recovered) = self.recovered.take()
+            {
+                // Whoever is told may have ended.
+                let _ = recovered.send(());
             }
             // Those that are in use: the files that this capture has begun with, and those of a process that the kernel has not
             // quite cleared away, which takes a while where it wrote by io_uring.

@@ -19,6 +19,7 @@ use crate::{
     console::{debug, error, warning},
     control::Control,
     counters::Counters,
+    ledger::{Accounted, Balance},
     sys,
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct Sealing {
     /// The index to write, if any.
     pub(crate) index: Option<IndexFormat>,
     pub(crate) counters: Arc<Counters>,
+    /// Of which packets are accounted for.
+    pub(crate) balance: Arc<Balance>,
     /// Told of each segment that is whole: of none without an index, which cannot be searched.
     pub(crate) control: Control,
 }
@@ -160,10 +163,12 @@ impl IndexThread {
     }
 
     fn publish(&mut self, mut job: SealJob) {
+        self.sealing.balance.begins(job.paths.id());
         match job.run(self.indexer.as_mut(), &self.sealing.counters.index_pulse) {
             Ok(summary) => {
                 self.sealing.counters.segments.add(1);
-                if summary.is_some() {
+                if let Some(summary) = &summary {
+                    self.sealing.balance.ends(job.paths.id(), Accounted::of(summary.packets, &job.facts));
                     self.sealing.control.sealed(self.sealing.thread, job.paths.id());
                 }
                 let path = job.paths.packet_file();

@@ -23,6 +23,7 @@ use crate::{
     control::Control,
     counters::Counters,
     io::{BlockSink, BlockWrite, Ended, SyncSink},
+    ledger::Balance,
     run::clock::{ClockWatch, Reading},
     sys::{AlignedBuffer, BlockMemory},
     watchdog::Pulse,
@@ -154,6 +155,7 @@ impl Bench {
                 nice_level: 0,
                 index: options.with_index.then_some(format),
                 counters: Arc::clone(&counters),
+                balance: Arc::new(Balance::before(open.paths.id())),
                 control: Control::default(),
             })
             .unwrap(),

@@ -16,15 +16,19 @@ const LINK_BYTES: usize = 16;
 /// Both.
 const REQUEST_BYTES: u32 = 32;
 /// Places of counters in `struct rtnl_link_stats64`.
+const RX_PACKETS: usize = 0;
+const TX_PACKETS: usize = 1;
 const RX_DROPPED: usize = 6;
 const RX_FIFO_ERRORS: usize = 14;
 const RX_MISSED_ERRORS: usize = 15;
 /// An answer takes some 2 KB.
 const ANSWER_BYTES: usize = 1 << 15;
 
-/// Packets that an interface did not hand on, since it is there.
+/// Packets that an interface handed on, and those that it did not, since it is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LinkCounts {
+    /// `rx_packets` and `tx_packets`: those that a packet socket sees.
+    pub(crate) passed: u64,
     /// `rx_dropped`: dropped on their way in.
     pub(crate) dropped: u64,
     /// `rx_missed_errors`: there was no room for them.
@@ -82,7 +86,8 @@ fn counts(answer: &[u8]) -> Option<LinkCounts> {
             let (counters, _) = value.as_chunks::<8>();
             let counter = |at: usize| counters.get(at).map(|bytes| u64::from_ne_bytes(*bytes));
             let (dropped, missed) = (counter(RX_DROPPED)?, counter(RX_MISSED_ERRORS)?);
-            return Some(LinkCounts { dropped, missed, overrun: counter(RX_FIFO_ERRORS)? });
+            let passed = counter(RX_PACKETS)?.wrapping_add(counter(TX_PACKETS)?);
+            return Some(LinkCounts { passed, dropped, missed, overrun: counter(RX_FIFO_ERRORS)? });
         }
         attributes = attributes.get(len.next_multiple_of(4)..)?;
     }
@@ -104,7 +109,7 @@ mod tests {
 
     #[test]
     fn counts_are_found_in_their_places() {
-        assert_eq!(counts(&answer()), Some(LinkCounts { dropped: 106, missed: 115, overrun: 114 }));
+        assert_eq!(counts(&answer()), Some(LinkCounts { passed: 201, dropped: 106, missed: 115, overrun: 114 }));
     }
 
     #[test]

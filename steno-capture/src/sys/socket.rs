@@ -32,6 +32,8 @@ pub(crate) struct RingShape {
 /// Counts since they were last read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RingStatistics {
+    /// Packets that were for the socket, those among them that were dropped.
+    pub(crate) received: u64,
     /// Packets dropped because the ring was full.
     pub(crate) drops: u64,
     /// Times that the ring was full.
@@ -156,8 +158,8 @@ impl PacketSocket {
     /// Counts since the last call (PACKET_STATISTICS resets them).
     pub(crate) fn statistics(&self) -> io::Result<RingStatistics> {
         // struct tpacket_stats_v3: packets, drops, freezes.
-        let [_, drops, freezes]: [u32; 3] = self.get(libc::PACKET_STATISTICS)?;
-        Ok(RingStatistics { drops: drops.into(), freezes: freezes.into() })
+        let [received, drops, freezes]: [u32; 3] = self.get(libc::PACKET_STATISTICS)?;
+        Ok(RingStatistics { received: received.into(), drops: drops.into(), freezes: freezes.into() })
     }
 
     /// The error that waits at the socket, which is taken from it: ENETDOWN when its interface went down.

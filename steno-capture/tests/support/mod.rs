@@ -170,7 +170,7 @@ impl Stenotype {
         }
     }
 
-    /// Names in a directory of thread 0, hidden ones too.
+    /// Segments in a directory of thread 0, hidden ones too.
     pub(crate) fn names(&self, dir: &str) -> Vec<String> {
         names(&self.dir.join(dir))
     }
@@ -183,8 +183,10 @@ impl Drop for Stenotype {
     }
 }
 
+/// Segments whose files a directory holds, hidden ones too.
 pub(crate) fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let names = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| name != ".ledger").collect();
     names.sort();
     names
 }

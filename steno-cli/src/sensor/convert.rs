@@ -99,6 +99,7 @@ pub(crate) fn losses(message: v1::Losses) -> Losses {
         interface_dropped_packets: message.interface_dropped_packets,
         interface_missed_packets: message.interface_missed_packets,
         interface_overrun_packets: message.interface_overrun_packets,
+        uncaptured_packets: message.uncaptured_packets,
     }
 }
 
@@ -202,6 +203,7 @@ mod tests {
                 interface_dropped_packets: 19,
                 interface_missed_packets: 20,
                 interface_overrun_packets: 21,
+                uncaptured_packets: 25,
             }),
             clock_steps: vec![v1::ClockStep { from_ns: 22, to_ns: 23, thread: 24 }],
         };
@@ -219,7 +221,8 @@ mod tests {
             "gaps": [{"from": time(11), "until": time(12), "thread": 13, "reason": "down"}],
             "gap_ns": 14,
             "losses": {"ring_freezes": 15, "cut_packets": 16, "not_written_packets": 17, "write_stall_ns": 18,
-                "interface_dropped_packets": 19, "interface_missed_packets": 20, "interface_overrun_packets": 21},
+                "interface_dropped_packets": 19, "interface_missed_packets": 20, "interface_overrun_packets": 21,
+                "uncaptured_packets": 25},
             "clock_steps": [{"from": time(22), "to": time(23), "thread": 24}],
             "complete": false, "truncated_by": "stalled", "blake3": "ab",
         });

@@ -51,6 +51,7 @@ pub(super) fn losses(losses: receipt::Losses) -> v1::Losses {
         interface_dropped_packets: losses.interface_dropped_packets,
         interface_missed_packets: losses.interface_missed_packets,
         interface_overrun_packets: losses.interface_overrun_packets,
+        uncaptured_packets: losses.uncaptured_packets,
     }
 }
 
@@ -189,6 +190,7 @@ mod tests {
             interface_dropped_packets: 19,
             interface_missed_packets: 20,
             interface_overrun_packets: 21,
+            uncaptured_packets: 25,
         };
         query.clock_steps = vec![receipt::ClockStep { from: TimestampNs(22), to: TimestampNs(23), thread: 24 }];
         query.blake3 = Some("ab".into());
@@ -229,6 +231,7 @@ mod tests {
                 interface_dropped_packets: 19,
                 interface_missed_packets: 20,
                 interface_overrun_packets: 21,
+                uncaptured_packets: 25,
             }),
             clock_steps: vec![v1::ClockStep { from_ns: 22, to_ns: 23, thread: 24 }],
         };

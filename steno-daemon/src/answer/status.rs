@@ -172,6 +172,7 @@ fn thread(status: &ThreadStatus, captures: &[CaptureStatus], directories: &[Thre
             interface_dropped_packets: counted.interface_dropped,
             interface_missed_packets: counted.interface_missed,
             interface_overrun_packets: counted.interface_overrun,
+            uncaptured_packets: counted.uncaptured,
         }),
     }
 }

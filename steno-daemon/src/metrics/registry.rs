@@ -200,6 +200,7 @@ impl Metrics {
             advance(&f.capture_bytes, &of, counters.bytes);
             advance(&f.capture_dropped, &cause("ring_full"), counters.drops);
             advance(&f.capture_dropped, &cause("not_written"), counters.lost);
+            advance(&f.capture_dropped, &cause("uncaptured"), counters.uncaptured);
             advance(&f.capture_cut, &of, counters.cut);
             let stall = f.capture_write_stall.get_or_create(&of);
             // Never back: it would be taken for a counter that began anew.
@@ -404,6 +405,7 @@ mod tests {
             interface_dropped: 10,
             interface_missed: 11,
             interface_overrun: 12,
+            uncaptured: 14,
         };
         CaptureStatus {
             source: "eth\"0".into(),

@@ -56,6 +56,9 @@ impl Receipt {
         for (packets, name) in of_interface.into_iter().filter(|&(packets, _)| packets > 0) {
             write!(f, "\nnever captured: the interface dropped {} ({name})", count(packets, "packet"))?;
         }
+        if lost.uncaptured_packets > 0 {
+            write!(f, "\nnever captured: {} passed in gaps", count(lost.uncaptured_packets, "packet"))?;
+        }
         if lost.not_written_packets > 0 {
             write!(f, "\nnever stored: {} could not be written", count(lost.not_written_packets, "packet"))?;
         }
@@ -200,17 +203,18 @@ mod tests {
             "never captured: the interface dropped 5 packets (rx_dropped)",
             "never captured: the interface dropped 6 packets (rx_missed_errors)",
             "never captured: the interface dropped 7 packets (rx_fifo_errors)",
+            "never captured: 8 packets passed in gaps",
             "never stored: 3 packets could not be written",
             "stored in part: 2 packets of that time, whatever was asked for",
             "writes stood still for 0.000 s of that time",
             "never captured: 1.500 s of that time",
         ];
-        assert_eq!(lines[14..22], expected);
-        assert!(lines[22].contains("thread 2") && lines[22].ends_with("restart"), "{text}");
+        assert_eq!(lines[14..23], expected);
+        assert!(lines[23].contains("thread 2") && lines[23].ends_with("restart"), "{text}");
         let [origin, hour] = ["1970-01-01T00:00:00.000000000Z", "1970-01-01T01:00:00.005000000Z"];
-        assert_eq!(lines[23], format!("the clock was: set forward by 3600.005 s, from {origin} to {hour}"));
-        assert_eq!(lines[24], format!("the clock was: set back by 3600.005 s, from {hour} to {origin}"));
-        assert_eq!(lines.len(), 25);
+        assert_eq!(lines[24], format!("the clock was: set forward by 3600.005 s, from {origin} to {hour}"));
+        assert_eq!(lines[25], format!("the clock was: set back by 3600.005 s, from {hour} to {origin}"));
+        assert_eq!(lines.len(), 26);
     }
 
     #[test]

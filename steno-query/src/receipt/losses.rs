@@ -27,6 +27,8 @@ pub struct Losses {
     pub interface_missed_packets: u64,
     /// Packets that overran a queue of the interface (`rx_fifo_errors`).
     pub interface_overrun_packets: u64,
+    /// Packets that passed the interface while nothing captured, or were in the ring of a capture that was killed.
+    pub uncaptured_packets: u64,
 }
 
 impl Losses {
@@ -40,6 +42,7 @@ impl Losses {
             Cause::InterfaceDropped => &mut self.interface_dropped_packets,
             Cause::InterfaceMissed => &mut self.interface_missed_packets,
             Cause::InterfaceOverrun => &mut self.interface_overrun_packets,
+            Cause::Uncaptured => &mut self.uncaptured_packets,
             _ => return,
         };
         *sum = sum.saturating_add(count);
@@ -55,6 +58,7 @@ impl Losses {
             interface_dropped_packets: self.interface_dropped_packets.saturating_add(more.interface_dropped_packets),
             interface_missed_packets: self.interface_missed_packets.saturating_add(more.interface_missed_packets),
             interface_overrun_packets: self.interface_overrun_packets.saturating_add(more.interface_overrun_packets),
+            uncaptured_packets: self.uncaptured_packets.saturating_add(more.uncaptured_packets),
         }
     }
 }

@@ -122,6 +122,7 @@ fn losses(losses: &Losses) -> Option<String> {
     let stall = format!("{}.{:03} s", stall_ms / 1_000, stall_ms % 1_000);
     let said = [
         (losses.ring_freezes, format!("ring full {}", count(losses.ring_freezes, "time"))),
+        (losses.uncaptured_packets, format!("passed in gaps {}", losses.uncaptured_packets)),
         (losses.not_written_packets, format!("not written {}", losses.not_written_packets)),
         (losses.cut_packets, format!("cut {}", losses.cut_packets)),
         (losses.write_stall_ns, format!("writes stood still for {stall}")),

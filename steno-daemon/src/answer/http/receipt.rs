@@ -84,6 +84,7 @@ fn fields(receipt: &Receipt) -> Map<String, Value> {
         interface_dropped_packets,
         interface_missed_packets,
         interface_overrun_packets,
+        uncaptured_packets,
     } = receipt.losses.unwrap_or_default();
     let fields = json!({
         "query": cut(&receipt.query, QUERY_BYTES),
@@ -107,6 +108,7 @@ fn fields(receipt: &Receipt) -> Map<String, Value> {
             "write_stall_ns": write_stall_ns, "interface_dropped_packets": interface_dropped_packets,
             "interface_missed_packets": interface_missed_packets,
             "interface_overrun_packets": interface_overrun_packets,
+            "uncaptured_packets": uncaptured_packets,
         },
         "clock_steps": steps.collect::<Vec<_>>(),
         "truncated_by": truncation(receipt.truncated_by()),
