@@ -12,31 +12,16 @@ use std::{
 use rustix::process::{Signal, kill_process};
 use steno_proto::v1::{CaptureState, Unsealed};
 
-use super::support::{Bench, Client, Traffic, is_gone, pid, until};
+use super::{
+    random::Random,
+    support::{Bench, Client, Traffic, is_gone, pid, until},
+};
 
 const KILLS: usize = 20;
 
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
-struct Random(u64);
-
-impl Random {
-    /// The seed is printed, and may be given as `STENO_TEST_SEED`.
-    fn seeded() -> Self {
-        let given = std::env::var("STENO_TEST_SEED").ok().map(|seed| seed.parse().unwrap());
-        let seed: u64 = given.unwrap_or_else(|| u64::from(SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos()));
-        println!("STENO_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    fn between(&mut self, from: Duration, until: Duration) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        let range = u64::try_from((until - from).as_nanos()).unwrap();
-        from + Duration::from_nanos(z % range)
-    }
+/// A random time of a range.
+fn between(random: &mut Random, (from_ms, until_ms): (usize, usize)) -> Duration {
+    Duration::from_millis((from_ms + random.below(until_ms - from_ms)) as u64)
 }
 
 /// What was asked meanwhile.
@@ -69,7 +54,7 @@ fn ask(mut client: Client, stop: &AtomicBool) -> Asked {
 #[test]
 fn twenty_kills_under_load_are_twenty_restarts_and_every_query_is_answered() {
     let Some(bench) = Bench::enter() else { return };
-    let mut random = Random::seeded();
+    let mut random = Random::of_this_run();
     bench.configure(&["--blocks=32", "--fileage_sec=1", "--uid=0", "--gid=0"], None);
     let begun = Instant::now();
     let daemon = bench.start();
@@ -88,7 +73,7 @@ fn twenty_kills_under_load_are_twenty_restarts_and_every_query_is_answered() {
         killed = daemon.stenotype().unwrap();
         // Some of them before they capture, or hardly after; the others at work.
         let within = if kill % 5 == 3 { (0, 1_000) } else { (1_300, 3_000) };
-        thread::sleep(random.between(Duration::from_millis(within.0), Duration::from_millis(within.1)));
+        thread::sleep(between(&mut random, within));
         kill_process(pid(killed), Signal::KILL).unwrap();
         kills.push(u64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap());
         assert!(!asking.is_finished(), "a query was not answered: {:?}", asking.join().err());

@@ -61,7 +61,7 @@ fn a_stenotype_that_gives_up_root_is_heard_and_writes_where_the_daemon_reads() {
     // Without --uid and --gid it becomes nobody, as in 1.0.1. What the daemon makes for it is its own.
     bench.configure(&["--blocks=32", "--fileage_sec=1"], None);
     for dir in ["PKT0", "IDX0"] {
-        fs::remove_dir(bench.data().join(dir)).unwrap();
+        fs::remove_dir_all(bench.data().join(dir)).unwrap();
     }
     for dir in [bench.data().parent().unwrap(), &bench.data()] {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o711)).unwrap();

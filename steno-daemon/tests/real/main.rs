@@ -3,9 +3,13 @@
 //! (`cargo build --workspace --bins`).
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod either;
 mod foreign;
 mod fresh;
 mod kills;
 mod life;
 mod open_file;
+#[path = "../process/random.rs"]
+#[allow(dead_code, reason = "another binary of tests uses all of it")]
+mod random;
 mod support;

@@ -163,7 +163,8 @@ impl Bench {
 
 fn names(dir: &Path, hidden: bool) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = entries.filter(|name| name.starts_with('.') == hidden).collect();
+    let is_segment = |name: &str| name.trim_start_matches('.').parse::<u64>().is_ok();
+    let mut names: Vec<String> = entries.filter(|name| name.starts_with('.') == hidden && is_segment(name)).collect();
     names.sort();
     names
 }
