@@ -51,6 +51,7 @@ fn settings(root: &Path, more_flags: &[&str]) -> CaptureSettings {
     settings.stop_within = Duration::from_secs(10);
     settings.foreign_after = Duration::from_secs(10);
     settings.backoff = BackoffPolicy {
+        soon: Duration::from_millis(50),
         first: Duration::from_millis(5),
         longest: Duration::from_millis(20),
         forgiven_after: Duration::from_secs(60),
