@@ -10,7 +10,7 @@ use steno_index::{Index, IndexError};
 
 type Answers = Vec<(String, Result<Answer, IndexError>)>;
 
-fn golden(name: &str) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn golden(name: &str) -> (Vec<u8>, Vec<u8>) {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let recipe = recipe(&fs::read_to_string(dir.join(name).with_extension("recipe")).unwrap()).unwrap();
     (packet_file(&recipe), fs::read(dir.join(name).with_extension("idx")).unwrap())

@@ -9,6 +9,7 @@
 )]
 
 mod damage;
+mod damaged;
 mod golden;
 mod layout;
 mod log;
