@@ -476,10 +476,15 @@ fn a_file_without_a_whole_block_is_removed() {
 }
 
 #[test]
-fn a_full_disk_costs_what_comes_meanwhile_and_is_told_in_the_next_index() {
+fn a_disk_that_takes_nothing_costs_what_comes_meanwhile_and_is_told_in_the_next_index() {
+    // Full, over quota, mounted read-only, broken.
+    [libc::ENOSPC, libc::EDQUOT, libc::EROFS, libc::EIO].into_iter().for_each(a_disk_that_takes_nothing);
+}
+
+fn a_disk_that_takes_nothing(error: i32) {
     let mut bench = Bench::new();
     bench.take();
-    bench.disk.lock().unwrap().broken = Some(libc::ENOSPC);
+    bench.disk.lock().unwrap().broken = Some(error);
     // The first of these fails twice, the second once beside it; the third is not even tried.
     (0..3).for_each(|_| bench.take());
     assert_eq!((bench.counters.write_errors.get(), bench.counters.lost_packets.get()), (3, 6));

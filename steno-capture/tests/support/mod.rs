@@ -119,10 +119,14 @@ pub(crate) struct Stenotype {
 
 impl Stenotype {
     /// Starts it; its log is the file `log` in `dir`.
-    pub(crate) fn start(mut command: Command, dir: &Path) -> Self {
-        let log = dir.join("log");
-        let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
-        Self { child, log, dir: dir.to_owned() }
+    pub(crate) fn start(command: Command, dir: &Path) -> Self {
+        Self::start_with_log(command, dir, &dir.join("log"))
+    }
+
+    /// The same, with its log elsewhere.
+    pub(crate) fn start_with_log(mut command: Command, dir: &Path, log: &Path) -> Self {
+        let child = command.stderr(fs::File::create(log).unwrap()).spawn().unwrap();
+        Self { child, log: log.to_owned(), dir: dir.to_owned() }
     }
 
     pub(crate) fn log(&self) -> String {
