@@ -52,7 +52,7 @@ pub(crate) static TRAFFIC: LazyLock<Captured> = LazyLock::new(|| {
     let bench = Bench::new();
     let file = bench.path("traffic.pcap");
     let _ = run(Command::new("python3").arg(shared("peer/traffic.py")).arg("300000").arg(&file));
-    Captured::make(&file, 60_000, 140, 6, steno_keys)
+    Captured::make(&file, 30_000, 140, 6, steno_keys)
 });
 
 /// Whether these tests are possible. If so, all captures are begun, next to one another: most of their time is waiting.
