@@ -6,24 +6,33 @@ pub(super) const fn packed_bytes(count: usize, width: u8) -> usize {
 }
 
 /// Appends `values`, of which the lowest `width` bits count.
-pub(super) fn pack(values: impl Iterator<Item = u64>, width: u8, out: &mut Vec<u8>) {
+pub(super) fn pack(values: &[u64], width: u8, out: &mut Vec<u8>) {
     if width == 0 {
         return;
     }
-    let mask = mask(width);
-    let (mut word, mut filled) = (0u128, 0u32);
+    let start = out.len();
+    let end = start + packed_bytes(values.len(), width);
+    out.resize(end.next_multiple_of(8) + 8, 0);
+    let mut words = out.get_mut(start..).unwrap_or_default().as_chunks_mut::<8>().0.iter_mut();
+    let mut put = |word: u64| {
+        if let Some(place) = words.next() {
+            *place = word.to_le_bytes();
+        }
+    };
+    let (mask, width) = (mask(width), u32::from(width));
+    let (mut word, mut filled) = (0u64, 0u32);
     for value in values {
-        word |= u128::from(value & mask) << filled;
-        filled += u32::from(width);
-        if filled >= 64 {
-            let [low @ .., _, _, _, _, _, _, _, _] = word.to_le_bytes();
-            out.extend_from_slice(&low);
-            word >>= 64;
-            filled -= 64;
+        let value = value & mask;
+        word |= value << filled;
+        filled += width;
+        if filled >= u64::BITS {
+            put(word);
+            filled -= u64::BITS;
+            word = value.checked_shr(width - filled).unwrap_or(0);
         }
     }
-    let rest = word.to_le_bytes();
-    out.extend(rest.iter().take(filled.div_ceil(8) as usize));
+    put(word);
+    out.truncate(end);
 }
 
 /// Fills `out` with numbers of `width` bits. Bits past the end of `bytes` are 0.
@@ -74,7 +83,7 @@ mod tests {
         for width in 0..=64u8 {
             let values: Vec<u64> = (1..=131u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) & mask(width)).collect();
             let mut bytes = Vec::new();
-            pack(values.iter().copied(), width, &mut bytes);
+            pack(&values, width, &mut bytes);
             assert_eq!(bytes.len(), packed_bytes(values.len(), width), "width {width}");
             let mut out = vec![7; values.len()];
             unpack(&bytes, width, &mut out);
@@ -85,7 +94,7 @@ mod tests {
     #[test]
     fn the_lowest_bit_comes_first() {
         let mut bytes = Vec::new();
-        pack([1, 2, 3, 4, 5].into_iter(), 3, &mut bytes);
+        pack(&[1, 2, 3, 4, 5], 3, &mut bytes);
         assert_eq!(bytes, [0b1101_0001, 0b0101_1000]);
     }
 }

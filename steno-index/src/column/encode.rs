@@ -151,12 +151,22 @@ pub(crate) fn encode_block(values: &[u64], out: &mut Vec<u8>) {
 
 /// The split that takes the fewest bytes; among equals the one with the fewest exceptions.
 fn choose(packed: &[u64]) -> Split {
-    let mut of_bits = [0u8; 65];
-    for value in packed {
-        if let Some(n) = of_bits.get_mut((64 - value.leading_zeros()) as usize) {
+    // Values alike follow one another: counted in two tables in turn, one count need not wait for the one before.
+    let mut tables = [[0u8; 65]; 2];
+    let [even, odd] = &mut tables;
+    let count = |table: &mut [u8; 65], value: u64| {
+        if let Some(n) = table.get_mut((u64::BITS - value.leading_zeros()) as usize) {
             *n += 1;
         }
+    };
+    let (pairs, last) = packed.as_chunks::<2>();
+    for &[first, second] in pairs {
+        count(even, first);
+        count(odd, second);
     }
+    last.iter().for_each(|&value| count(even, value));
+    let [mut of_bits, odd] = tables;
+    of_bits.iter_mut().zip(odd).for_each(|(n, more)| *n += more);
     let most = u8::try_from(of_bits.iter().rposition(|&n| n > 0).unwrap_or(0)).unwrap_or(64);
     let mut best = Split { width: most, exceptions: 0, high_width: 0, bytes: packed_bytes(packed.len(), most) };
     let mut exceptions = 0u8;
@@ -180,13 +190,18 @@ fn write_block(mode: u8, base: u64, packed: &[u64], split: Split, out: &mut Vec<
     if has_exceptions {
         out.extend_from_slice(&[split.exceptions, split.high_width]);
     }
-    out.extend(base.to_le_bytes().iter().take(usize::from(base_len)));
-    pack(packed.iter().copied(), split.width, out);
+    out.extend_from_slice(base.to_le_bytes().get(..usize::from(base_len)).unwrap_or_default());
+    pack(packed, split.width, out);
     if has_exceptions {
         let low = mask(split.width);
-        let exceptions = || packed.iter().enumerate().filter(move |&(_, &value)| value > low);
-        // A block has 128 values, so that a slot has 7 bits.
-        out.extend(exceptions().map(|(slot, _)| u8::try_from(slot).unwrap_or(u8::MAX)));
-        pack(exceptions().map(|(_, value)| value >> split.width), split.high_width, out);
+        let (mut highs, mut count) = ([0; GROUP], 0);
+        for (slot, &value) in (0u8..).zip(packed).filter(|&(_, &value)| value > low) {
+            out.push(slot);
+            if let Some(place) = highs.get_mut(count) {
+                *place = value >> split.width;
+            }
+            count += 1;
+        }
+        pack(highs.get(..count).unwrap_or_default(), split.high_width, out);
     }
 }

@@ -99,6 +99,74 @@ pub struct BlockEntry {
     pub max_time: TimestampNs,
 }
 
+/// A packet of a log as its slot has it, which is checked but not taken apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawPacket<'a> {
+    kind: u8,
+    flags: u8,
+    protocol: u8,
+    vlan: u16,
+    /// Identification over IPv4, type field without IP.
+    last: u16,
+    pub(crate) position: u32,
+    pub(crate) wire_len: u32,
+    pub(crate) ns: u64,
+    /// Source and destination over IPv4; over IPv6 the first is the identification.
+    pair: (u32, u32),
+    /// Source and destination; 0 without ports.
+    pub(crate) ports: (u16, u16),
+    /// The second slot, over IPv6.
+    addresses: Option<&'a Slot>,
+}
+
+/// The addresses of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RawAddresses {
+    None,
+    V4(u32, u32),
+    V6(u128, u128),
+}
+
+impl RawPacket<'_> {
+    /// What of a packet decides its class, but for a stack of tags. Packets that have the same have the same class.
+    #[inline]
+    pub(crate) fn class_word(&self) -> u64 {
+        let ether_type = if self.kind == kind::PACKET_OTHER { self.last } else { 0 };
+        u64::from(self.kind)
+            | u64::from(self.flags) << 8
+            | u64::from(self.protocol) << 16
+            | u64::from(self.vlan) << 32
+            | u64::from(ether_type) << 48
+    }
+
+    /// Whether its tags are those of the last tags record.
+    #[inline]
+    pub(crate) fn has_stack(&self) -> bool {
+        self.flags & flag::TAGS_MASK == flag::TAGS_STACK
+    }
+
+    #[inline]
+    pub(crate) fn is_fragment(&self) -> bool {
+        self.flags & flag::FRAGMENT_MASK != 0
+    }
+
+    #[inline]
+    pub(crate) fn addresses(&self) -> RawAddresses {
+        match (self.kind, self.addresses.map(|slot| slot.as_chunks::<16>().0)) {
+            (kind::PACKET_V4, _) => RawAddresses::V4(self.pair.0, self.pair.1),
+            (_, Some(&[src, dst])) => RawAddresses::V6(u128::from_be_bytes(src), u128::from_be_bytes(dst)),
+            _ => RawAddresses::None,
+        }
+    }
+}
+
+/// What a log holds, packets as they are there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RawEntry<'a> {
+    Packet(RawPacket<'a>),
+    Block(BlockEntry),
+}
+
 /// What a log holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -225,8 +293,9 @@ impl<'a> Entries<'a> {
         self.next_slot().ok_or(LogError::Cut { slot: first })
     }
 
+    /// The next packet or block; `None` at the end. After an error there is nothing to be asked.
     #[inline]
-    fn step(&mut self) -> Result<Option<Entry>, LogError> {
+    pub(crate) fn next_raw(&mut self) -> Result<Option<RawEntry<'a>>, LogError> {
         loop {
             let Some(slot) = self.next_slot() else {
                 return if self.torn { Err(LogError::Cut { slot: self.slot }) } else { Ok(None) };
@@ -234,60 +303,77 @@ impl<'a> Entries<'a> {
             let &[kind, flags, third, ..] = slot;
             match kind {
                 kind::PACKET_V4 | kind::PACKET_V6 | kind::PACKET_OTHER => {
-                    return self.packet(kind, flags, third, slot).map(Some);
+                    return self.raw_packet(slot).map(|packet| Some(RawEntry::Packet(packet)));
                 }
                 kind::TAGS => self.tags(flags, third, slot)?,
                 kind::TIME_BASE => {
                     let [_, base, ..] = words(slot);
                     self.base_ns = Some(base);
                 }
-                kind::BLOCK => return self.block(flags, slot).map(Some),
+                kind::BLOCK => return self.block(flags, slot).map(|block| Some(RawEntry::Block(block))),
                 got => return Err(LogError::UnknownKind { slot: self.slot.saturating_sub(1), got }),
             }
         }
     }
 
     #[inline]
-    fn packet(&mut self, kind: u8, flags: u8, protocol: u8, slot: &Slot) -> Result<Entry, LogError> {
+    fn raw_packet(&mut self, slot: &'a Slot) -> Result<RawPacket<'a>, LogError> {
+        let &[kind, flags, protocol, ..] = slot;
         let [head, length, addresses, ports] = words(slot);
         let (_, position) = halves(head);
         let (wire_len, since) = halves(length);
         let [src_port, dst_port, vlan, last] = quarters(ports);
         let ns = self.base_ns.ok_or_else(|| self.bad("a packet without a time base"))?.checked_add(u64::from(since));
         let ns = ns.ok_or_else(|| self.bad("a time past the year 2554"))?;
-        let tags = match flags & flag::TAGS_MASK {
-            0 => TagStack::None,
-            flag::TAGS_INLINE => TagStack::One(Tag::Vlan(vlan)),
-            flag::TAGS_STACK => TagStack::Shared(self.shared()),
-            _ => return Err(self.bad("an unknown kind of tags")),
-        };
-        let fragment = match flags & flag::FRAGMENT_MASK {
-            0 => Fragment::Whole,
-            flag::FRAGMENT_FIRST => Fragment::First,
-            flag::FRAGMENT_LATER => Fragment::Later,
-            _ => return Err(self.bad("an unknown kind of fragment")),
-        };
-        let (src, dst) = halves(addresses);
-        let (network, identification) = match kind {
-            kind::PACKET_V4 => {
-                (Network::V4 { src: Ipv4Addr::from_bits(src), dst: Ipv4Addr::from_bits(dst) }, u32::from(last))
-            }
-            kind::PACKET_V6 => (v6(self.second_slot()?), src),
-            _ => (Network::None { ether_type: (flags & flag::ETHER_TYPE != 0).then_some(last) }, 0),
-        };
+        if flags & flag::TAGS_MASK == flag::TAGS_MASK {
+            return Err(self.bad("an unknown kind of tags"));
+        }
+        if flags & flag::FRAGMENT_MASK == flag::FRAGMENT_MASK {
+            return Err(self.bad("an unknown kind of fragment"));
+        }
+        let second = if kind == kind::PACKET_V6 { Some(self.second_slot()?) } else { None };
         self.block_packets =
             self.block_packets.checked_add(1).ok_or_else(|| self.bad("more than 2^32 packets in a block"))?;
         self.block_first_ns = self.block_first_ns.min(ns);
         self.block_last_ns = self.block_last_ns.max(ns);
+        let ports = if flags & flag::PORTS != 0 { (src_port, dst_port) } else { (0, 0) };
+        let pair = halves(addresses);
+        Ok(RawPacket { kind, flags, protocol, vlan, last, position, wire_len, ns, pair, ports, addresses: second })
+    }
+
+    /// All that a packet has, which must be the one that was read last.
+    pub(crate) fn note_of(&mut self, raw: &RawPacket<'_>) -> PacketNote {
+        let flags = raw.flags;
+        let tags = match flags & flag::TAGS_MASK {
+            0 => TagStack::None,
+            flag::TAGS_INLINE => TagStack::One(Tag::Vlan(raw.vlan)),
+            _ => TagStack::Shared(self.shared()),
+        };
+        let fragment = match flags & flag::FRAGMENT_MASK {
+            0 => Fragment::Whole,
+            flag::FRAGMENT_FIRST => Fragment::First,
+            _ => Fragment::Later,
+        };
+        let (network, identification) = match raw.addresses() {
+            RawAddresses::V4(src, dst) => {
+                (Network::V4 { src: Ipv4Addr::from_bits(src), dst: Ipv4Addr::from_bits(dst) }, u32::from(raw.last))
+            }
+            RawAddresses::V6(src, dst) => {
+                (Network::V6 { src: Ipv6Addr::from_bits(src), dst: Ipv6Addr::from_bits(dst) }, raw.pair.0)
+            }
+            RawAddresses::None => {
+                (Network::None { ether_type: (flags & flag::ETHER_TYPE != 0).then_some(raw.last) }, 0)
+            }
+        };
         let decoded = Decoded {
             network,
-            protocol: (flags & flag::PROTOCOL != 0).then_some(protocol),
-            ports: (flags & flag::PORTS != 0).then_some((src_port, dst_port)),
+            protocol: (flags & flag::PROTOCOL != 0).then_some(raw.protocol),
+            ports: (flags & flag::PORTS != 0).then_some(raw.ports),
             fragment,
             identification,
         };
-        let (position, time) = (Position(position), TimestampNs::new(ns));
-        Ok(Entry::Packet(PacketNote { position, time, wire_len, decoded, tags }))
+        let (position, time) = (Position(raw.position), TimestampNs::new(raw.ns));
+        PacketNote { position, time, wire_len: raw.wire_len, decoded, tags }
     }
 
     fn tags(&mut self, flags: u8, count: u8, slot: &Slot) -> Result<(), LogError> {
@@ -311,7 +397,7 @@ impl<'a> Entries<'a> {
         Arc::clone(self.shared.get_or_insert_with(|| self.stack.as_slice().into()))
     }
 
-    fn block(&mut self, flags: u8, slot: &Slot) -> Result<Entry, LogError> {
+    fn block(&mut self, flags: u8, slot: &Slot) -> Result<BlockEntry, LogError> {
         let [head, offset_bytes, seq_num, counts] = words(slot);
         let (_, used_bytes) = halves(head);
         let (packets, crc) = halves(counts);
@@ -322,7 +408,7 @@ impl<'a> Entries<'a> {
         }
         self.block_packets = 0;
         (self.block_first_ns, self.block_last_ns) = (u64::MAX, 0);
-        Ok(Entry::Block(BlockEntry {
+        Ok(BlockEntry {
             offset_bytes,
             used_bytes,
             crc32c: (flags & BLOCK_CRC != 0).then_some(crc),
@@ -330,7 +416,7 @@ impl<'a> Entries<'a> {
             packets,
             min_time: TimestampNs::new(first),
             max_time: TimestampNs::new(last),
-        }))
+        })
     }
 }
 
@@ -342,16 +428,15 @@ impl Iterator for Entries<'_> {
         if self.failed {
             return None;
         }
-        let step = self.step();
+        let step = self.next_raw();
         self.failed = step.is_err();
-        step.transpose()
-    }
-}
-
-fn v6(slot: &Slot) -> Network {
-    match slot.as_chunks::<16>().0 {
-        &[src, dst] => Network::V6 { src: Ipv6Addr::from(src), dst: Ipv6Addr::from(dst) },
-        // 32 bytes are two chunks of 16.
-        _ => Network::None { ether_type: None },
+        let entry = match step {
+            Ok(entry) => entry?,
+            Err(e) => return Some(Err(e)),
+        };
+        Some(Ok(match entry {
+            RawEntry::Packet(raw) => Entry::Packet(self.note_of(&raw)),
+            RawEntry::Block(block) => Entry::Block(block),
+        }))
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     IndexError, NetworkKind,
     column::ColumnWriter,
-    format::{SectionId, encode_class},
+    format::{MAX_PACKETS, SectionId, encode_class},
     le::low32,
 };
 
@@ -21,7 +21,8 @@ pub(super) struct Dictionaries {
     /// For each port its number.
     ports: Vec<u32>,
     postings: Postings,
-    /// Pairs of item (upper half) and conversation (lower half), to be sorted.
+    /// Pairs of item (upper half) and use (lower half), to be sorted: a conversation and, in the lowest two bits, which ends
+    /// of it have the item.
     pairs: Vec<u64>,
     /// Memory for sorting them.
     spare: Vec<u64>,
@@ -69,9 +70,7 @@ impl Dictionaries {
         output.section(SectionId::Classes, count, &bytes)?;
         self.sort_pairs(groups.keys().iter().map(|key| Some([key.class, key.class])));
         self.postings.begin();
-        for group in self.pairs.chunk_by(same_item) {
-            self.postings.item(group);
-        }
+        self.pairs.chunk_by(same_item).for_each(|group| self.postings.item(group));
         self.postings.write(SectionId::ClassStarts, SectionId::ClassPostings, output)
     }
 
@@ -89,13 +88,11 @@ impl Dictionaries {
             let address = item_of(group);
             bytes.extend_from_slice(&address.to_le_bytes());
             for pair in group {
-                let conversation = low32(*pair) as usize;
-                let Some(key) = groups.keys().get(conversation) else { continue };
-                let Some([low, high]) = self.addresses.get_mut(conversation) else { continue };
-                if key.low_address == address {
+                let Some([low, high]) = self.addresses.get_mut(conversation_of(*pair) as usize) else { continue };
+                if pair & LOW_END != 0 {
                     *low = number;
                 }
-                if key.high_address == address {
+                if pair & HIGH_END != 0 {
                     *high = number;
                 }
             }
@@ -162,9 +159,11 @@ impl Dictionaries {
         self.pairs.clear();
         for (conversation, items) in (0u64..).zip(items) {
             let Some([low, high]) = items else { continue };
-            self.pairs.push(u64::from(low) << 32 | conversation);
-            if low != high {
-                self.pairs.push(u64::from(high) << 32 | conversation);
+            let pair = |item: u32, ends: u64| u64::from(item) << 32 | conversation << 2 | ends;
+            if low == high {
+                self.pairs.push(pair(low, LOW_END | HIGH_END));
+            } else {
+                self.pairs.extend_from_slice(&[pair(low, LOW_END), pair(high, HIGH_END)]);
             }
         }
         sort_by_item(&mut self.pairs, &mut self.spare);
@@ -193,7 +192,7 @@ impl Postings {
         self.starts.push(self.postings.count());
         let mut next = 0;
         for pair in pairs {
-            let conversation = u64::from(low32(*pair));
+            let conversation = u64::from(conversation_of(*pair));
             self.postings.push(conversation - next);
             next = conversation + 1;
         }
@@ -209,6 +208,19 @@ impl Postings {
         output.column(starts, &mut self.starts)?;
         output.column(postings, &mut self.postings)
     }
+}
+
+/// Bits of a pair: the low end has the item, the high end has.
+const LOW_END: u64 = 1;
+const HIGH_END: u64 = 2;
+
+/// A packet file has room for less than 2^27 packets, and so for no more conversations.
+const _: () = assert!(MAX_PACKETS < 1 << 30);
+
+/// The conversation of a pair.
+#[inline]
+fn conversation_of(pair: u64) -> u32 {
+    low32(pair) >> 2
 }
 
 fn same_item(a: &u64, b: &u64) -> bool {

@@ -12,12 +12,16 @@ use steno_core::{
     packet::{Fragment, Network, Tag},
 };
 
-use super::{fragments::Fragments, intern::Interner, output::Output};
+use super::{
+    fragments::Fragments,
+    intern::{Interner, TOGETHER},
+    output::Output,
+};
 use crate::{
     Class, IndexError, Log, NetworkKind,
     column::{ColumnWriter, common_scale},
     format::{ANCHOR_STEP, BlockRecord, MAX_PACKETS, SectionId},
-    log::{BlockEntry, Entry, PacketNote, TagStack},
+    log::{BlockEntry, Entries, PacketNote, RawAddresses, RawEntry, RawPacket, TagStack},
     reader::BlockInfo,
 };
 
@@ -26,7 +30,7 @@ const HEADER: u64 = BLOCK_HEADER_BYTES as u64;
 
 /// What the packets of a conversation share. IPv4 addresses stand for themselves, IPv6 addresses are numbered in the
 /// order of appearance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) class: u32,
     pub(super) low_address: u32,
@@ -48,13 +52,17 @@ impl Hash for Key {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SideTotals {
     pub(super) packets: u32,
+    /// Whether the high end sends it.
+    pub(super) from_high: bool,
     pub(super) bytes: u64,
     pub(super) first_ns: u64,
     pub(super) last_ns: u64,
 }
 
 impl SideTotals {
-    const NONE: Self = Self { packets: 0, bytes: 0, first_ns: u64::MAX, last_ns: 0 };
+    const fn none(from_high: bool) -> Self {
+        Self { packets: 0, from_high, bytes: 0, first_ns: u64::MAX, last_ns: 0 }
+    }
 
     #[inline]
     fn add(&mut self, wire_len: u32, ns: u64) {
@@ -65,12 +73,32 @@ impl SideTotals {
     }
 }
 
-/// What went both ways, and who began.
+/// What went both ways. Who sends forward began.
+///
+/// One cache line: packets come for any conversation, and each waits for the memory of its own.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub(super) struct Totals {
     pub(super) forward: SideTotals,
     pub(super) reverse: SideTotals,
-    pub(super) opened_by_high: bool,
+}
+
+const _: () = assert!(size_of::<Totals>() == 64);
+
+/// Packets whose conversations are looked up together.
+#[derive(Debug)]
+struct Batch {
+    keys: [Key; TOGETHER],
+    rest: [Waiting; TOGETHER],
+    filled: usize,
+}
+
+/// What a packet adds to its conversation.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    ns: u64,
+    wire_len: u32,
+    sent_by_high: bool,
 }
 
 /// A class, its tags by number.
@@ -91,13 +119,18 @@ enum StackKey {
     Other(u32),
 }
 
+/// Bits of a class word's place in [`Groups::class_words`].
+const CLASS_WORDS_BITS: u32 = 6;
+
 #[derive(Debug)]
 pub(super) struct Groups {
     keys: Interner<Key>,
     totals: Vec<Totals>,
+    batch: Box<Batch>,
     v6: Interner<u128>,
     classes: Interner<ClassKey>,
-    last_class: Option<(ClassKey, u32)>,
+    /// Class words seen last and their classes. No packet's word is 0.
+    class_words: [(u64, u32); 1 << CLASS_WORDS_BITS],
     stacks: Interner<Box<[Tag]>>,
     last_stack: Option<(Arc<[Tag]>, u32)>,
     /// For each packet its conversation and, in the lowest bit, 1 for reverse.
@@ -118,9 +151,14 @@ impl Groups {
         Self {
             keys: Interner::new(),
             totals: Vec::new(),
+            batch: Box::new(Batch {
+                keys: [Key::default(); TOGETHER],
+                rest: [Waiting::default(); TOGETHER],
+                filled: 0,
+            }),
             v6: Interner::new(),
             classes: Interner::new(),
-            last_class: None,
+            class_words: [(0, 0); 1 << CLASS_WORDS_BITS],
             stacks: Interner::new(),
             last_stack: None,
             sides: Vec::new(),
@@ -137,9 +175,10 @@ impl Groups {
     fn clear(&mut self) {
         self.keys.clear();
         self.totals.clear();
+        self.batch.filled = 0;
         self.v6.clear();
         self.classes.clear();
-        self.last_class = None;
+        self.class_words.fill((0, 0));
         self.stacks.clear();
         self.last_stack = None;
         self.sides.clear();
@@ -160,12 +199,17 @@ impl Groups {
             return Err(IndexError::TooLarge { what: "packets", got, most });
         }
         self.sides.reserve(log.packets() as usize);
-        for entry in log.entries() {
-            match entry? {
-                Entry::Packet(packet) => self.add(&packet)?,
-                Entry::Block(block) => self.end_block(&block)?,
+        let mut entries = log.entries();
+        while let Some(entry) = entries.next_raw()? {
+            match entry {
+                RawEntry::Packet(packet) => self.add(&mut entries, &packet)?,
+                RawEntry::Block(block) => {
+                    self.add_batch();
+                    self.end_block(&block)?;
+                }
             }
         }
+        self.add_batch();
         if self.packets() != self.blocked {
             return Err(IndexError::corrupt("log", "packets behind the last block", self.blocked));
         }
@@ -244,47 +288,64 @@ impl Groups {
     }
 
     #[inline]
-    fn add(&mut self, packet: &PacketNote) -> Result<(), IndexError> {
-        let (position, in_block) = (packet.position.0, self.packets() - self.blocked);
+    fn add(&mut self, entries: &mut Entries<'_>, packet: &RawPacket<'_>) -> Result<(), IndexError> {
+        let (position, in_block) = (packet.position, entries.open_packets().saturating_sub(1));
         self.open_positions = match self.open_positions {
             None => Some((position, position)),
             Some((first, last)) if last < position => Some((first, position)),
-            Some(_) => return Err(IndexError::corrupt("log", "positions do not ascend", self.packets())),
+            Some(_) => return Err(IndexError::corrupt("log", "positions do not ascend", self.blocked + in_block)),
         };
         if in_block.is_multiple_of(ANCHOR_STEP) {
             self.anchors.push(position);
         }
-        let class = self.class(packet);
+        let class = self.class(entries, packet);
         let (key, sent_by_high) = self.key(class, packet);
-        let (no, new) = self.keys.intern(key);
-        if new {
-            let (forward, reverse) = (SideTotals::NONE, SideTotals::NONE);
-            self.totals.push(Totals { forward, reverse, opened_by_high: sent_by_high });
-        }
-        if let Some(totals) = self.totals.get_mut(no as usize) {
-            let reverse = sent_by_high != totals.opened_by_high;
-            let side = if reverse { &mut totals.reverse } else { &mut totals.forward };
-            side.add(packet.wire_len, packet.time.as_ns());
-            let side = no << 1 | u32::from(reverse);
-            self.sides.push(side);
-            if packet.decoded.fragment != Fragment::Whole {
-                self.fragments.add(packet, side);
-            }
-        }
         self.wire_bytes += u64::from(packet.wire_len);
+        let Batch { keys, rest, filled } = &mut *self.batch;
+        if let (Some(place), Some(waiting)) = (keys.get_mut(*filled), rest.get_mut(*filled)) {
+            *place = key;
+            *waiting = Waiting { ns: packet.ns, wire_len: packet.wire_len, sent_by_high };
+            *filled += 1;
+        }
+        if packet.is_fragment() {
+            self.add_batch();
+            let side = self.sides.last().copied().unwrap_or_default();
+            self.fragments.add(&entries.note_of(packet), side);
+        } else if self.batch.filled == TOGETHER {
+            self.add_batch();
+        }
         Ok(())
+    }
+
+    /// Adds the packets that wait to their conversations.
+    fn add_batch(&mut self) {
+        let Batch { keys, rest, filled } = &mut *self.batch;
+        let mut numbers = [0; TOGETHER];
+        self.keys.intern_all(keys.get(..*filled).unwrap_or_default(), &mut numbers);
+        for (&no, waiting) in numbers.iter().zip(rest.iter().take(*filled)) {
+            if no as usize >= self.totals.len() {
+                let (forward, reverse) = (waiting.sent_by_high, !waiting.sent_by_high);
+                let (forward, reverse) = (SideTotals::none(forward), SideTotals::none(reverse));
+                self.totals.push(Totals { forward, reverse });
+            }
+            let Some(totals) = self.totals.get_mut(no as usize) else { continue };
+            let reverse = waiting.sent_by_high != totals.forward.from_high;
+            let side = if reverse { &mut totals.reverse } else { &mut totals.forward };
+            side.add(waiting.wire_len, waiting.ns);
+            self.sides.push(no << 1 | u32::from(reverse));
+        }
+        *filled = 0;
     }
 
     /// The key of a packet, and whether its sender is the high end.
     #[inline]
-    fn key(&mut self, class: u32, packet: &PacketNote) -> (Key, bool) {
-        let (src_port, dst_port) = packet.decoded.ports.unwrap_or_default();
-        let (src, dst, sent_by_high) = match packet.decoded.network {
-            Network::None { .. } => (0, 0, src_port > dst_port),
-            Network::V4 { src, dst } => (src.to_bits(), dst.to_bits(), (src_port, src) > (dst_port, dst)),
-            Network::V6 { src, dst } => {
-                let (from, to) = (self.v6.intern(src.to_bits()).0, self.v6.intern(dst.to_bits()).0);
-                (from, to, (src_port, src) > (dst_port, dst))
+    fn key(&mut self, class: u32, packet: &RawPacket<'_>) -> (Key, bool) {
+        let (src_port, dst_port) = packet.ports;
+        let (src, dst, sent_by_high) = match packet.addresses() {
+            RawAddresses::None => (0, 0, src_port > dst_port),
+            RawAddresses::V4(src, dst) => (src, dst, (src_port, src) > (dst_port, dst)),
+            RawAddresses::V6(src, dst) => {
+                (self.v6.intern(src).0, self.v6.intern(dst).0, (src_port, src) > (dst_port, dst))
             }
         };
         let from_low = Key { class, low_address: src, high_address: dst, low_port: src_port, high_port: dst_port };
@@ -292,8 +353,26 @@ impl Groups {
         (if sent_by_high { from_high } else { from_low }, sent_by_high)
     }
 
+    /// The class of a packet. Traffic has few, so that nearly all are told by their words alone.
     #[inline]
-    fn class(&mut self, packet: &PacketNote) -> u32 {
+    fn class(&mut self, entries: &mut Entries<'_>, packet: &RawPacket<'_>) -> u32 {
+        let word = packet.class_word();
+        let place = word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - CLASS_WORDS_BITS);
+        let place = usize::try_from(place).unwrap_or(0);
+        match self.class_words.get(place) {
+            Some((known, no)) if *known == word && !packet.has_stack() => *no,
+            _ => {
+                let no = self.class_of(&entries.note_of(packet));
+                if let Some(place) = self.class_words.get_mut(place) {
+                    *place = (word, no);
+                }
+                no
+            }
+        }
+    }
+
+    #[cold]
+    fn class_of(&mut self, packet: &PacketNote) -> u32 {
         let decoded = &packet.decoded;
         let key = ClassKey {
             network: match decoded.network {
@@ -306,14 +385,7 @@ impl Groups {
             later_fragments: decoded.fragment == Fragment::Later,
             stack: self.stack(&packet.tags),
         };
-        match self.last_class {
-            Some((last, no)) if last == key => no,
-            _ => {
-                let (no, _) = self.classes.intern(key);
-                self.last_class = Some((key, no));
-                no
-            }
-        }
+        self.classes.intern(key).0
     }
 
     #[inline]

@@ -10,6 +10,10 @@ use foldhash::quality::RandomState;
 
 use crate::le::low32;
 
+/// Keys that are looked up together.
+pub(crate) const TOGETHER: usize = 64;
+/// No number: there are fewer keys.
+const NOT_FOUND: u32 = u32::MAX;
 /// Slots of a new table.
 const LEAST_SLOTS: usize = 1 << 10;
 
@@ -41,6 +45,35 @@ impl<K: Hash + Eq> Interner<K> {
     #[inline]
     pub(crate) fn intern(&mut self, key: K) -> (u32, bool) {
         let hash = self.hasher.hash_one(&key) >> 32;
+        self.intern_hashed(hash, key)
+    }
+
+    /// The numbers of some keys, as if each was given to [`Self::intern`] in turn. Table and keys are larger than any
+    /// cache: here the memory that one key needs is on its way while those of others are waited for.
+    pub(crate) fn intern_all(&mut self, some: &[K], numbers: &mut [u32; TOGETHER])
+    where
+        K: Copy,
+    {
+        let (mut hashes, mut slots) = ([0; TOGETHER], [0; TOGETHER]);
+        for ((hash, slot), key) in hashes.iter_mut().zip(&mut slots).zip(some) {
+            *hash = self.hasher.hash_one(key) >> 32;
+            *slot = self.slots.get(self.home(*hash)).copied().unwrap_or_default();
+        }
+        let looked_up = hashes.iter().zip(&slots).zip(some);
+        for (number, ((hash, slot), key)) in numbers.iter_mut().zip(looked_up) {
+            let no = low32(*slot).wrapping_sub(1);
+            let same = slot >> 32 == *hash && self.keys.get(no as usize) == Some(key);
+            *number = if same { no } else { NOT_FOUND };
+        }
+        for (number, (hash, key)) in numbers.iter_mut().zip(hashes.iter().zip(some)) {
+            if *number == NOT_FOUND {
+                *number = self.intern_hashed(*hash, *key).0;
+            }
+        }
+    }
+
+    #[inline]
+    fn intern_hashed(&mut self, hash: u64, key: K) -> (u32, bool) {
         let mut at = self.home(hash);
         loop {
             let slot = self.slots.get(at).copied().unwrap_or_default();
@@ -106,5 +139,20 @@ mod tests {
         assert_eq!(interner.keys().len(), 5000);
         interner.clear();
         assert_eq!(interner.intern(35), (0, true));
+    }
+
+    #[test]
+    fn keys_get_the_same_numbers_together_as_in_turn() {
+        let key = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
+        let keys: Vec<u64> = (0..20_000).map(|i| key(i / 3)).collect();
+        let (mut together, mut in_turn) = (Interner::new(), Interner::new());
+        for some in keys.chunks(TOGETHER) {
+            let mut numbers = [9; TOGETHER];
+            together.intern_all(some, &mut numbers);
+            let expected: Vec<u32> = some.iter().map(|&key| in_turn.intern(key).0).collect();
+            assert_eq!(numbers[..some.len()], expected);
+        }
+        assert_eq!(together.keys(), in_turn.keys());
+        assert!(together.keys().len() > LEAST_SLOTS, "the table has grown meanwhile");
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn write<W: Write>(
         rows.clear();
         let start = list_start;
         for (((key, &[low_address, high_address]), totals), (packets, _)) in conversations.by_ref().take(GROUP) {
-            let Totals { forward, reverse, .. } = totals;
+            let Totals { forward, reverse } = totals;
             let [forward_first, forward_last, reverse_first, reverse_last] = times(totals, begin);
             rows.push(Field::Class, u64::from(key.class));
             rows.push(Field::LowAddress, u64::from(low_address));
@@ -105,7 +105,7 @@ impl Rows {
 
 /// The four times as they are stored, in nanoseconds; 0 where there is none.
 #[inline]
-fn times(Totals { forward, reverse, .. }: &Totals, begin: u64) -> [u64; 4] {
+fn times(Totals { forward, reverse }: &Totals, begin: u64) -> [u64; 4] {
     let apart = |when: bool, of: fn(&SideTotals) -> u64| if when { of(reverse).abs_diff(of(forward)) } else { 0 };
     [
         forward.first_ns - begin,
@@ -116,9 +116,9 @@ fn times(Totals { forward, reverse, .. }: &Totals, begin: u64) -> [u64; 4] {
 }
 
 /// Who began, and on which side of the forward times the reverse times lie.
-fn flags(Totals { forward, reverse, opened_by_high }: &Totals) -> u64 {
+fn flags(Totals { forward, reverse }: &Totals) -> u64 {
     let flag = |set: bool, flag: u64| if set { flag } else { 0 };
-    flag(*opened_by_high, conversation_flag::OPENED_BY_HIGH)
+    flag(forward.from_high, conversation_flag::OPENED_BY_HIGH)
         | flag(reverse.packets > 1 && reverse.last_ns < forward.last_ns, conversation_flag::REVERSE_LAST_EARLIER)
         | flag(reverse.packets > 0 && reverse.first_ns < forward.first_ns, conversation_flag::REVERSE_FIRST_EARLIER)
 }
