@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::{
+    ROOM, forget,
     group::{Groups, Key},
     output::Output,
     sort::sort_by_item,
@@ -54,11 +55,18 @@ impl Dictionaries {
         self.write_classes(groups, output)?;
         let networks: Vec<NetworkKind> = groups.classes().map(|class| class.network).collect();
         let is = |key: &Key, network| networks.get(key.class as usize) == Some(&network);
-        self.addresses.clear();
+        forget(&mut self.addresses);
         self.addresses.resize(groups.keys().len(), [0, 0]);
         self.write_v4(groups, |key| is(key, NetworkKind::V4), output)?;
         self.write_v6(groups, |key| is(key, NetworkKind::V6), output)?;
-        self.write_ports(groups, output)
+        self.write_ports(groups, output)?;
+        // A conversation makes two pairs at the most.
+        let enough = groups.keys().len() * 2 * ROOM;
+        for pairs in [&mut self.pairs, &mut self.spare] {
+            pairs.clear();
+            pairs.shrink_to(enough);
+        }
+        Ok(())
     }
 
     fn write_classes<W: Write>(&mut self, groups: &Groups, output: &mut Output<'_, W>) -> Result<(), IndexError> {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use steno_core::packet::Fragment;
 
-use super::{output::Output, sort::sort_by_item};
+use super::{forget, output::Output, sort::sort_by_item};
 use crate::{
     IndexError,
     column::{ColumnWriter, common_scale},
@@ -31,8 +31,8 @@ pub(super) struct Fragments {
 
 impl Fragments {
     pub(super) fn clear(&mut self) {
-        self.firsts.clear();
-        self.laters.clear();
+        forget(&mut self.firsts);
+        forget(&mut self.laters);
     }
 
     /// The lowest minor version that has the sections that these make.

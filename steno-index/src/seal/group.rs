@@ -13,6 +13,7 @@ use steno_core::{
 };
 
 use super::{
+    forget,
     fragments::Fragments,
     intern::{Interner, TOGETHER},
     output::Output,
@@ -174,17 +175,17 @@ impl Groups {
 
     fn clear(&mut self) {
         self.keys.clear();
-        self.totals.clear();
+        forget(&mut self.totals);
         self.batch.filled = 0;
         self.v6.clear();
         self.classes.clear();
         self.class_words.fill((0, 0));
         self.stacks.clear();
         self.last_stack = None;
-        self.sides.clear();
+        forget(&mut self.sides);
         self.fragments.clear();
-        self.blocks.clear();
-        self.anchors.clear();
+        forget(&mut self.blocks);
+        forget(&mut self.anchors);
         self.blocked = 0;
         self.open_positions = None;
         self.time_range = None;

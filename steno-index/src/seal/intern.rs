@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, Hash};
 
 use foldhash::quality::RandomState;
 
+use super::{ROOM, forget};
 use crate::le::low32;
 
 /// Keys that are looked up together.
@@ -30,10 +31,15 @@ impl<K: Hash + Eq> Interner<K> {
         Self { hasher: RandomState::default(), slots: vec![0; LEAST_SLOTS], keys: Vec::new() }
     }
 
-    /// Forgets all keys and keeps the memory.
+    /// Forgets all keys and keeps the memory, but for what is far more than they took.
     pub(crate) fn clear(&mut self) {
-        self.slots.fill(0);
-        self.keys.clear();
+        let enough = (self.keys.len() * 2 * ROOM).next_power_of_two().max(LEAST_SLOTS);
+        if self.slots.len() > enough {
+            self.slots = vec![0; enough];
+        } else {
+            self.slots.fill(0);
+        }
+        forget(&mut self.keys);
     }
 
     /// The keys, by number.
@@ -139,6 +145,19 @@ mod tests {
         assert_eq!(interner.keys().len(), 5000);
         interner.clear();
         assert_eq!(interner.intern(35), (0, true));
+    }
+
+    #[test]
+    fn a_table_is_as_large_as_its_keys_of_late() {
+        let mut interner = Interner::new();
+        for keys in [100_000u64, 90_000, 100, 100, 100_000] {
+            (0..keys).for_each(|key| assert_eq!(u64::from(interner.intern(key).0), key));
+            interner.clear();
+            let most = 4 * ROOM * usize::try_from(keys).unwrap();
+            assert!(interner.slots.len() <= most.max(LEAST_SLOTS), "{} slots after {keys}", interner.slots.len());
+            assert_eq!(interner.intern(5), (0, true));
+            interner.clear();
+        }
     }
 
     #[test]

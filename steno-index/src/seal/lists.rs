@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{group::Totals, output::Output};
+use super::{forget, group::Totals, output::Output};
 use crate::{IndexError, column::ColumnWriter, format::SectionId};
 
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ impl Lists {
     /// Sorts packets by conversation and direction. `sides` says both for each packet, as
     /// [`super::group::Groups::sides`].
     pub(super) fn sort(&mut self, totals: &[Totals], sides: &[u32]) {
-        self.places.clear();
+        forget(&mut self.places);
         let mut next = 0;
         self.places.extend(totals.iter().map(|totals| {
             let forward = next;
@@ -25,7 +25,7 @@ impl Lists {
             next = reverse + totals.reverse.packets;
             [forward, reverse]
         }));
-        self.packets.clear();
+        forget(&mut self.packets);
         self.packets.resize(sides.len(), 0);
         for (no, side) in (0..).zip(sides) {
             let conversation = self.places.get_mut((side >> 1) as usize);

@@ -30,6 +30,17 @@ use crate::{
     format::{Footer, SectionId},
 };
 
+/// How many times the memory that one seal took is kept for the next.
+pub(crate) const ROOM: usize = 4;
+
+/// Empties `items` and keeps its memory, but for what is far more than they took: a flood of conversations must not have a
+/// capture keep gigabytes for good.
+pub(crate) fn forget<T>(items: &mut Vec<T>) {
+    let enough = items.len().saturating_mul(ROOM);
+    items.clear();
+    items.shrink_to(enough);
+}
+
 /// What was sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -126,5 +137,26 @@ impl Sealer {
             wire_bytes: groups.wire_bytes(),
             time_range,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_kept_as_long_as_it_is_needed() {
+        let mut items = Vec::new();
+        let mut after = |count: usize| {
+            items.extend(0..count);
+            forget(&mut items);
+            assert_eq!(items.len(), 0);
+            items.capacity()
+        };
+        let large = after(100_000);
+        assert!(large >= 100_000);
+        assert_eq!([after(100_000), after(30_000)], [large; 2], "about as much as before");
+        assert!(after(1_000) < 10_000);
+        assert!(after(0) == 0);
     }
 }

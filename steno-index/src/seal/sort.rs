@@ -3,8 +3,8 @@
 /// Fewer pairs than this are sorted by comparison.
 const FEW: usize = 1 << 11;
 /// Bits of a digit, and how many make an item.
-const DIGIT_BITS: u32 = 11;
-const DIGITS: usize = 3;
+const DIGIT_BITS: u32 = 8;
+const DIGITS: usize = 4;
 const BUCKETS: usize = 1 << DIGIT_BITS;
 
 /// Sorts `pairs`, whose numbers ascend, so that items and then numbers ascend: a radix sort from the lowest digit of
