@@ -122,15 +122,19 @@ pub(crate) fn note_block_by(
     crc32c: Option<u32>,
     decode: impl Fn(&RawPacket<'_>, &mut Vec<Tag>) -> Decoded,
 ) -> Result<Noted, BlockError> {
-    let mut noted = Noted::default();
+    // In one walk: the header of the next packet is on its way from memory while this one is decoded.
+    let mark = log.mark();
+    let (mut noted, mut tags) = (Noted::default(), Vec::new());
     for packet in block.packets() {
-        let header = packet?.header;
-        noted.captured_bytes += u64::from(header.snaplen);
-        noted.cut_packets += u32::from(header.snaplen < header.len);
-    }
-    let mut tags = Vec::new();
-    for packet in block.packets() {
-        let packet = packet?;
+        let packet = match packet {
+            Ok(packet) => packet,
+            Err(e) => {
+                log.go_back(mark);
+                return Err(e);
+            }
+        };
+        noted.captured_bytes += u64::from(packet.header.snaplen);
+        noted.cut_packets += u32::from(packet.header.snaplen < packet.header.len);
         let decoded = decode(&packet, &mut tags);
         // Positions have 32 bits; `seal` refuses a block that ends past them.
         let position = offset_bytes.saturating_add(u64::from(packet.offset_bytes));

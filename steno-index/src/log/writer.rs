@@ -48,10 +48,16 @@ pub struct BlockNote {
 pub struct Log {
     full: Vec<Box<[Slot]>>,
     current: Box<[Slot]>,
-    /// Slots used of `current`.
-    used: usize,
     /// Chunks of earlier logs, to be used again.
     spare: Vec<Box<[Slot]>>,
+    end: End,
+}
+
+/// Where the next record goes on.
+#[derive(Clone, Debug)]
+struct End {
+    /// Slots used of the current chunk.
+    used: usize,
     packets: u32,
     /// Packets since the last block record, and the range of their times.
     block_packets: u32,
@@ -63,6 +69,28 @@ pub struct Log {
     stack: Vec<Tag>,
 }
 
+impl End {
+    /// The end of a log without records.
+    fn of_none() -> Self {
+        Self {
+            used: 0,
+            packets: 0,
+            block_packets: 0,
+            block_first_ns: u64::MAX,
+            block_last_ns: 0,
+            base_ns: None,
+            stack: Vec::new(),
+        }
+    }
+}
+
+/// Where a log ended at some time.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    full: usize,
+    end: End,
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self::new()
@@ -72,28 +100,17 @@ impl Default for Log {
 impl Log {
     /// An empty log.
     pub fn new() -> Self {
-        Self {
-            full: Vec::new(),
-            current: chunk(),
-            used: 0,
-            spare: Vec::new(),
-            packets: 0,
-            block_packets: 0,
-            block_first_ns: u64::MAX,
-            block_last_ns: 0,
-            base_ns: None,
-            stack: Vec::new(),
-        }
+        Self { full: Vec::new(), current: chunk(), spare: Vec::new(), end: End::of_none() }
     }
 
     /// Appends a packet: `position` is that of its header in the packet file, `wire_len` its bytes on the wire.
     #[inline]
     pub fn note(&mut self, position: Position, time: TimestampNs, wire_len: u32, decoded: &Decoded, tags: &[Tag]) {
         let ns = time.as_ns();
-        let since = self.base_ns.and_then(|base| ns.checked_sub(base)).and_then(|since| u32::try_from(since).ok());
+        let since = self.end.base_ns.and_then(|base| ns.checked_sub(base)).and_then(|since| u32::try_from(since).ok());
         let since = since.unwrap_or_else(|| self.new_base(ns));
-        self.block_first_ns = self.block_first_ns.min(ns);
-        self.block_last_ns = self.block_last_ns.max(ns);
+        self.end.block_first_ns = self.end.block_first_ns.min(ns);
+        self.end.block_last_ns = self.end.block_last_ns.max(ns);
         let (tag_flags, vlan) = match *tags {
             [] => (0, 0),
             [Tag::Vlan(id)] => (flag::TAGS_INLINE, id),
@@ -140,8 +157,8 @@ impl Log {
                 self.put(slot([head(kind::PACKET_OTHER, flags), length, 0, ports | ether_type]));
             }
         }
-        self.packets = self.packets.saturating_add(1);
-        self.block_packets = self.block_packets.saturating_add(1);
+        self.end.packets = self.end.packets.saturating_add(1);
+        self.end.block_packets = self.end.block_packets.saturating_add(1);
     }
 
     /// Appends the block that the packets noted since the last call are in.
@@ -149,50 +166,66 @@ impl Log {
         let head = u64::from(kind::BLOCK)
             | u64::from(if block.crc32c.is_some() { BLOCK_CRC } else { 0 }) << 8
             | u64::from(block.used_bytes) << 32;
-        let counts = u64::from(self.block_packets) | u64::from(block.crc32c.unwrap_or_default()) << 32;
+        let counts = u64::from(self.end.block_packets) | u64::from(block.crc32c.unwrap_or_default()) << 32;
         self.put(slot([head, block.offset_bytes, block.seq_num, counts]));
-        let first = if self.block_packets == 0 { 0 } else { self.block_first_ns };
-        self.put(slot([first, self.block_last_ns, 0, 0]));
-        self.block_packets = 0;
-        (self.block_first_ns, self.block_last_ns) = (u64::MAX, 0);
+        let first = if self.end.block_packets == 0 { 0 } else { self.end.block_first_ns };
+        self.put(slot([first, self.end.block_last_ns, 0, 0]));
+        self.end.block_packets = 0;
+        (self.end.block_first_ns, self.end.block_last_ns) = (u64::MAX, 0);
+    }
+
+    /// Where it ends now.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { full: self.full.len(), end: self.end.clone() }
+    }
+
+    /// Takes back what was appended since `mark`, which must not be older than the last [`Self::clear`].
+    #[cold]
+    pub(crate) fn go_back(&mut self, mark: Mark) {
+        while self.full.len() > mark.full {
+            let Some(last) = self.full.pop() else { break };
+            self.spare.push(std::mem::replace(&mut self.current, last));
+        }
+        self.end = mark.end;
     }
 
     /// Packets noted.
     pub fn packets(&self) -> u32 {
-        self.packets
+        self.end.packets
     }
 
     /// Bytes of the records.
     pub fn bytes(&self) -> u64 {
-        ((self.full.len() * CHUNK_SLOTS + self.used) * SLOT_BYTES) as u64
+        ((self.full.len() * CHUNK_SLOTS + self.end.used) * SLOT_BYTES) as u64
     }
 
-    /// Empties the log and keeps its memory for the next segment.
+    /// Bytes of memory that it takes, those that it keeps for more records included.
+    pub fn memory_bytes(&self) -> u64 {
+        ((self.full.len() + 1 + self.spare.len()) * CHUNK_SLOTS * SLOT_BYTES) as u64
+    }
+
+    /// Empties the log and keeps its memory for the next segment; of what was left over, no more than was used.
     pub fn clear(&mut self) {
+        self.spare.truncate(self.full.len() + 1);
         self.spare.append(&mut self.full);
-        self.used = 0;
-        self.packets = 0;
-        self.block_packets = 0;
-        (self.block_first_ns, self.block_last_ns) = (u64::MAX, 0);
-        self.base_ns = None;
-        self.stack.clear();
+        self.end = End::of_none();
     }
 
     /// The records, decoded.
     pub fn entries(&self) -> Entries<'_> {
-        Entries::of_chunks(&self.full, self.current.get(..self.used).unwrap_or_default())
+        Entries::of_chunks(&self.full, self.current.get(..self.end.used).unwrap_or_default())
     }
 
     /// The records as bytes, in one piece: what [`super::decode`] takes.
     pub fn to_vec(&self) -> Vec<u8> {
-        let slots = self.full.iter().flat_map(|chunk| chunk.iter()).chain(self.current.iter().take(self.used));
+        let slots = self.full.iter().flat_map(|chunk| chunk.iter()).chain(self.current.iter().take(self.end.used));
         slots.flatten().copied().collect()
     }
 
     /// The bytes of the records from one byte to another, as they lie in memory. Both are ends of slots.
     pub(super) fn pieces(&self, from: u64, until: u64) -> impl Iterator<Item = &[u8]> {
         const CHUNK_BYTES: u64 = (CHUNK_SLOTS * SLOT_BYTES) as u64;
-        let current = self.current.get(..self.used).unwrap_or_default();
+        let current = self.current.get(..self.end.used).unwrap_or_default();
         let chunks = self.full.iter().map(|chunk| &**chunk).chain([current]);
         let begins = (0..).step_by(CHUNK_SLOTS * SLOT_BYTES);
         chunks.zip(begins).filter_map(move |(chunk, begin): (&[Slot], u64)| {
@@ -203,12 +236,12 @@ impl Log {
 
     #[inline]
     fn put(&mut self, slot: Slot) {
-        if self.used == CHUNK_SLOTS {
+        if self.end.used == CHUNK_SLOTS {
             self.next_chunk();
         }
-        if let Some(place) = self.current.get_mut(self.used) {
+        if let Some(place) = self.current.get_mut(self.end.used) {
             *place = slot;
-            self.used += 1;
+            self.end.used += 1;
         }
     }
 
@@ -216,23 +249,23 @@ impl Log {
     fn next_chunk(&mut self) {
         let next = self.spare.pop().unwrap_or_else(chunk);
         self.full.push(std::mem::replace(&mut self.current, next));
-        self.used = 0;
+        self.end.used = 0;
     }
 
     /// Counts times from `ns` on. A packet at that time is 0 ns behind it.
     #[cold]
     fn new_base(&mut self, ns: u64) -> u32 {
-        self.base_ns = Some(ns);
+        self.end.base_ns = Some(ns);
         self.put(slot([u64::from(kind::TIME_BASE), ns, 0, 0]));
         0
     }
 
     fn note_stack(&mut self, tags: &[Tag]) {
-        if self.stack == tags {
+        if self.end.stack == tags {
             return;
         }
-        self.stack.clear();
-        self.stack.extend_from_slice(tags);
+        self.end.stack.clear();
+        self.end.stack.extend_from_slice(tags);
         for (i, some) in tags.chunks(TAGS_PER_SLOT).enumerate() {
             let mut record = [0; SLOT_BYTES];
             let (head, places) = record.split_at_mut(4);
@@ -248,4 +281,41 @@ impl Log {
 
 fn chunk() -> Box<[Slot]> {
     vec![[0; SLOT_BYTES]; CHUNK_SLOTS].into_boxed_slice()
+}
+
+#[cfg(test)]
+mod tests {
+    use steno_core::testkit::FrameBuilder;
+
+    use super::*;
+
+    /// Across chunks, a stack of tags and a time base: what is noted after going back is as if nothing had been there.
+    #[test]
+    fn going_back_leaves_no_trace() {
+        let frame = FrameBuilder::ethernet().ipv6([1; 16], [2; 16]).udp(1, 2).build();
+        let decoded = steno_core::packet::decode(&steno_core::packet::Frame::new(&frame), &mut Vec::new());
+        let stack = [Tag::Vlan(1), Tag::Mpls(2)];
+        let note = |log: &mut Log, from: u64, count: u64| {
+            for i in from..from + count {
+                let tags = if i % 2 == 0 { &stack[..] } else { &stack[..1 + usize::from(i % 3 == 0)] };
+                log.note(Position(48), TimestampNs::new(i * 1_000_000), 60, &decoded, tags);
+            }
+        };
+        let end = BlockNote { offset_bytes: 0, used_bytes: 100, crc32c: None, seq_num: 1 };
+        for before in [0, 1, 16_000, 16_400] {
+            let (mut log, mut other) = (Log::new(), Log::new());
+            note(&mut log, 100, before);
+            note(&mut other, 100, before);
+            let mark = log.mark();
+            note(&mut log, 7_000_000, 40_000);
+            log.go_back(mark);
+            assert!(log.to_vec() == other.to_vec(), "after {before}");
+            for log in [&mut log, &mut other] {
+                note(log, 20_000, 20_000);
+                log.end_block(end);
+            }
+            assert!(log.to_vec() == other.to_vec(), "after {before} and on");
+            assert_eq!(log.packets(), other.packets());
+        }
+    }
 }
