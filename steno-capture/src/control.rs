@@ -153,12 +153,13 @@ impl Control {
         let [freezes, blocks, errors, lost] = [freezes, blocks, write_errors, lost_packets].map(|c| c.get());
         let Counters { cut_packets, write_stall_ns, .. } = counters;
         let [cut, stall] = [cut_packets, write_stall_ns].map(|c| c.get());
-        let Counters { interface_dropped, interface_missed, interface_overrun, uncaptured, .. } = counters;
+        let Counters { interface_dropped, interface_missed, interface_overrun, uncaptured, late, .. } = counters;
         let of_interface = [interface_dropped, interface_missed, interface_overrun, uncaptured];
         let [dropped, missed, overrun, uncaptured] = of_interface.map(|c| c.get());
+        let late = late.get();
         let numbers = format_args!(
             "counters {thread} {packets} {bytes} {drops} {freezes} {blocks} {errors} {lost} {cut} {stall} \
-             {dropped} {missed} {overrun} {uncaptured}"
+             {dropped} {missed} {overrun} {uncaptured} {late}"
         );
         let _sent = line.say(numbers, None);
     }
@@ -298,6 +299,7 @@ mod tests {
             &counters.interface_missed,
             &counters.interface_overrun,
             &counters.uncaptured,
+            &counters.late,
         ];
         (1..).zip(fields).for_each(|(n, counter)| counter.add(n));
         counters.lost_packets.add(u64::MAX - 7);
@@ -313,7 +315,7 @@ mod tests {
             "ready 2",
             "log 1 1795395475661823 1048576",
             "sealed 1 1795395475661823",
-            "counters 65535 1 2 3 4 5 6 18446744073709551615 8 9 10 11 12 13",
+            "counters 65535 1 2 3 4 5 6 18446744073709551615 8 9 10 11 12 13 14",
             "clock 7 18446744073709551615",
             "stopping",
         ];

@@ -42,6 +42,8 @@ pub(crate) struct Counters {
     pub(crate) uncaptured: Counter,
     /// Segments that were published.
     pub(crate) segments: Counter,
+    /// Finished files that the index thread could not take at once.
+    pub(crate) late: Counter,
     /// Segments that could not be published when the capture ended.
     pub(crate) unpublished: Counter,
     /// What the packet thread is about.

@@ -381,6 +381,17 @@ fn a_quiet_link_is_no_fault_and_index_threads_are_nice() {
     let packet = nice.iter().find(|(name, _)| name == "packet0");
     let main = nice.iter().find(|(name, _)| name == "stenotype");
     assert_eq!(packet.map(|(_, nice)| nice), main.map(|(_, nice)| nice), "{nice:?}");
+    // Whoever confines a capture to some cores confines its index threads too.
+    let cores = |path: &str| {
+        let status = fs::read_to_string(path).unwrap();
+        status.lines().find(|line| line.starts_with("Cpus_allowed:")).map(str::to_owned)
+    };
+    for task in fs::read_dir(format!("/proc/{}/task", capture.pid())).unwrap() {
+        let task = task.unwrap().path();
+        if fs::read_to_string(task.join("comm")).unwrap().starts_with("index") {
+            assert_eq!(cores(&task.join("status").display().to_string()), cores("/proc/self/status"));
+        }
+    }
     assert_eq!(capture.stop().0, 0);
     assert_eq!(names(&dir.path().join("PKT0")), Vec::<String>::new(), "nothing came, nothing stays");
 }

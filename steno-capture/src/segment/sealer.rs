@@ -16,18 +16,21 @@ use steno_index::Log;
 use super::{Indexer, SealJob, seal::SealError};
 use crate::{
     IndexFormat,
-    console::{debug, error, warning},
+    console::{debug, error, info, warning},
     control::Control,
     counters::Counters,
     ledger::{Accounted, Balance},
     sys,
 };
 
-/// Finished files in the channel at most.
-const CHANNEL_MAX: usize = 2;
-/// Finished files that keep their logs while the channel is full. Further ones are read back when their turn comes: slower,
-/// but the memory of a capture stays bounded however far its index thread is behind.
+/// Finished files in the channel at most, beside the one that is sealed.
+const CHANNEL_MAX: usize = 1;
+/// Finished files that keep their logs while the channel is full, and what these may take in memory together. Further ones
+/// are read back when their turn comes: slower, but the memory of a capture stays bounded however far its index thread is behind.
 const LOGS_WAITING_MAX: usize = 4;
+const LOGS_WAITING_BYTES_MAX: u64 = 1 << 30;
+/// Empty logs that are kept to be used again: with one that is written, as many as are in use where nothing waits.
+const LOGS_SPARE_MAX: usize = 1;
 /// How long until a file that could not be published is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
@@ -50,9 +53,11 @@ pub(crate) struct Sealing {
 #[derive(Debug)]
 pub(crate) struct Sealer {
     jobs: Option<SyncSender<SealJob>>,
+    /// Those that the index thread cannot take yet: it is behind, and that was said.
     waiting: VecDeque<SealJob>,
     /// Logs to be used again.
     logs: Receiver<Log>,
+    counters: Arc<Counters>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -63,7 +68,8 @@ impl Sealer {
     /// Where the system gives no thread.
     pub(crate) fn start(sealing: Sealing) -> io::Result<Self> {
         let (jobs, received) = mpsc::sync_channel(CHANNEL_MAX);
-        let (used, logs) = mpsc::channel();
+        let (used, logs) = mpsc::sync_channel(LOGS_SPARE_MAX);
+        let counters = Arc::clone(&sealing.counters);
         let thread = thread::Builder::new().name(format!("index{}", sealing.thread)).spawn(move || {
             if sealing.nice_level != 0
                 && let Err(e) = sys::set_nice_level(sealing.nice_level)
@@ -73,7 +79,7 @@ impl Sealer {
             let indexer = sealing.index.map(Indexer::new);
             IndexThread { jobs: received, used, indexer, failed: VecDeque::new(), sealing }.run();
         })?;
-        Ok(Self { jobs: Some(jobs), waiting: VecDeque::new(), logs, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), waiting: VecDeque::new(), logs, counters, thread: Some(thread) })
     }
 
     /// An empty log, used before if there is one.
@@ -82,16 +88,36 @@ impl Sealer {
     }
 
     /// Hands a finished file over, without waiting for anything.
-    pub(crate) fn hand_over(&mut self, mut job: SealJob) {
-        if self.waiting.len() >= LOGS_WAITING_MAX {
-            job.log = None;
-        }
+    pub(crate) fn hand_over(&mut self, job: SealJob) {
+        let was_behind = self.keeps_some_waiting();
         self.waiting.push_back(job);
-        self.go_on();
+        self.send();
+        if !self.keeps_some_waiting() {
+            return;
+        }
+        self.counters.late.add(1);
+        let bytes = self.waiting.iter().filter_map(|job| job.log.as_ref()).map(Log::memory_bytes).sum::<u64>();
+        let may_wait = may_wait(self.waiting.len(), bytes);
+        let Some(last) = self.waiting.back_mut() else { return };
+        let path = last.paths.packet_file();
+        if !was_behind {
+            warning!("the index thread is behind: {} waits for its index, and so do those after it", path.display());
+        }
+        if !may_wait && last.log.take().is_some() {
+            warning!("the index thread is far behind: {} will be read back from the disk", path.display());
+        }
     }
 
     /// Sends what waits, as far as there is room.
     pub(crate) fn go_on(&mut self) {
+        let was_behind = self.keeps_some_waiting();
+        self.send();
+        if was_behind && !self.keeps_some_waiting() {
+            info!("the index thread has caught up");
+        }
+    }
+
+    fn send(&mut self) {
         let Some(jobs) = &self.jobs else { return };
         while let Some(job) = self.waiting.pop_front() {
             match jobs.try_send(job) {
@@ -126,10 +152,15 @@ impl Sealer {
     }
 }
 
+/// Whether so many files may wait with their logs, which take so much memory.
+const fn may_wait(files: usize, bytes: u64) -> bool {
+    files <= LOGS_WAITING_MAX && bytes <= LOGS_WAITING_BYTES_MAX
+}
+
 /// The index thread itself.
 struct IndexThread {
     jobs: Receiver<SealJob>,
-    used: mpsc::Sender<Log>,
+    used: SyncSender<Log>,
     indexer: Option<Indexer>,
     /// Files that could not be published so far.
     failed: VecDeque<SealJob>,
@@ -194,12 +225,88 @@ impl IndexThread {
         }
     }
 
-    /// Lets the packet thread use a log again.
+    /// Lets the packet thread use a log again, unless it has enough of them.
     fn give_back(&self, log: Option<Log>) {
         if let Some(mut log) = log {
             log.clear();
             // The packet thread may have ended.
-            let _ = self.used.send(log);
+            let _ = self.used.try_send(log);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use steno_core::{
+        Position, SystemClock, TimestampNs,
+        packet::{Frame, decode},
+        testkit::FrameBuilder,
+    };
+    use steno_index::Facts;
+
+    use super::*;
+    use crate::segment::{OpenSegment, Place};
+
+    /// A packet thread's end without its index thread: what would be received, and what would be given back.
+    fn sealer() -> (Sealer, Receiver<SealJob>, SyncSender<Log>) {
+        let (jobs, received) = mpsc::sync_channel(CHANNEL_MAX);
+        let (used, logs) = mpsc::sync_channel(LOGS_SPARE_MAX);
+        let counters = Arc::new(Counters::default());
+        (Sealer { jobs: Some(jobs), waiting: VecDeque::new(), logs, counters, thread: None }, received, used)
+    }
+
+    fn job(place: &Place, log: Log) -> SealJob {
+        let OpenSegment { paths, file, .. } = OpenSegment::first(place, &SystemClock).unwrap();
+        SealJob { paths, file, blocks: 1, log: Some(log), facts: Facts::default() }
+    }
+
+    fn place(dir: &tempfile::TempDir) -> Place {
+        let place = Place { packets_dir: dir.path().join("PKT0"), index_dir: dir.path().join("IDX0") };
+        std::fs::create_dir(&place.packets_dir).unwrap();
+        std::fs::create_dir(&place.index_dir).unwrap();
+        place
+    }
+
+    /// What is late is counted and keeps its log as long as not too many wait; nothing is left out, and nobody waits.
+    #[test]
+    fn files_that_wait_are_counted_and_keep_few_logs() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(&dir);
+        let (mut sealer, received, _used) = sealer();
+        for no in 0..CHANNEL_MAX + LOGS_WAITING_MAX + 3 {
+            sealer.hand_over(job(&place, Log::new()));
+            assert_eq!(sealer.counters.late.get(), (no + 1).saturating_sub(CHANNEL_MAX) as u64);
+            assert_eq!(sealer.keeps_some_waiting(), no >= CHANNEL_MAX);
+        }
+        let mut kept = Vec::new();
+        while let Ok(job) = received.try_recv() {
+            kept.push(job.log.is_some());
+            sealer.go_on();
+        }
+        let expected = [vec![true; CHANNEL_MAX + LOGS_WAITING_MAX], vec![false; 3]].concat();
+        assert_eq!((kept, sealer.keeps_some_waiting()), (expected, false));
+    }
+
+    #[test]
+    fn logs_that_wait_are_few_and_take_little() {
+        assert!(may_wait(LOGS_WAITING_MAX, LOGS_WAITING_BYTES_MAX));
+        assert!(!may_wait(LOGS_WAITING_MAX + 1, 0));
+        assert!(!may_wait(1, LOGS_WAITING_BYTES_MAX + 1), "one that is too large");
+    }
+
+    #[test]
+    fn a_log_is_used_again_and_more_are_not_kept() {
+        let (sealer, _received, used) = sealer();
+        assert_eq!(sealer.empty_log().memory_bytes(), Log::new().memory_bytes());
+        let mut log = Log::new();
+        let frame = FrameBuilder::ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2).build();
+        let decoded = decode(&Frame::new(&frame), &mut Vec::new());
+        (0..70_000).for_each(|_| log.note(Position(48), TimestampNs::new(1), 60, &decoded, &[]));
+        log.clear();
+        let bytes = log.memory_bytes();
+        assert!(bytes > 2 << 20);
+        used.try_send(log).unwrap();
+        assert!(used.try_send(Log::new()).is_err(), "one is enough");
+        assert_eq!(sealer.empty_log().memory_bytes(), bytes);
     }
 }

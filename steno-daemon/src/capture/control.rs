@@ -88,6 +88,8 @@ pub struct Counters {
     pub interface_overrun: u64,
     /// Packets that passed the interface while nothing captured, before this process did.
     pub uncaptured: u64,
+    /// Finished files that had to wait for their index.
+    pub late: u64,
 }
 
 impl Counters {
@@ -108,6 +110,7 @@ impl Counters {
             interface_missed: self.interface_missed.saturating_add(other.interface_missed),
             interface_overrun: self.interface_overrun.saturating_add(other.interface_overrun),
             uncaptured: self.uncaptured.saturating_add(other.uncaptured),
+            late: self.late.saturating_add(other.late),
         }
     }
 }
@@ -195,6 +198,7 @@ pub fn parse(datagram: &[u8]) -> Result<Option<Message>, ControlError> {
                     interface_missed: fields.added("MISSED")?,
                     interface_overrun: fields.added("OVERRUN")?,
                     uncaptured: fields.added("UNCAPTURED")?,
+                    late: fields.added("LATE")?,
                 },
             }))
         }
@@ -260,6 +264,7 @@ mod tests {
             interface_missed: 10,
             interface_overrun: 11,
             uncaptured: 12,
+            late: 13,
             ..older
         };
         let cases: [(&[u8], Message); 9] = [
@@ -271,9 +276,12 @@ mod tests {
                 Message::Log { thread: 1, id: SegmentId(1_795_395_475_661_823), block_bytes: 1 << 20 },
             ),
             (b"counters 0 1 2 3 4 5 6 18446744073709551615", Message::Counters { thread: 0, counters: older }),
-            (b"counters 0 1 2 3 4 5 6 18446744073709551615 7 8 9 10 11 12", Message::Counters { thread: 0, counters }),
             (
-                b"counters 0 1 2 3 4 5 6 18446744073709551615 7 8 9 10 11 12 new fields",
+                b"counters 0 1 2 3 4 5 6 18446744073709551615 7 8 9 10 11 12 13",
+                Message::Counters { thread: 0, counters },
+            ),
+            (
+                b"counters 0 1 2 3 4 5 6 18446744073709551615 7 8 9 10 11 12 13 new fields",
                 Message::Counters { thread: 0, counters },
             ),
             (b"clock 7 18446744073709551615", Message::Clock { from: TimestampNs::new(7), to: TimestampNs::MAX }),

@@ -71,6 +71,7 @@ pub(super) struct Families {
     capture_freezes: Family<OfCaptureThread, Counter>,
     capture_blocks: Family<OfCaptureThread, Counter>,
     capture_write_errors: Family<OfCaptureThread, Counter>,
+    capture_late: Family<OfCaptureThread, Counter>,
     segments: Family<OfThread, Gauge>,
     segments_unreadable: Gauge,
     scrubbed_segments: Counter,
@@ -208,6 +209,7 @@ impl Metrics {
             advance(&f.capture_freezes, &of, counters.freezes);
             advance(&f.capture_blocks, &of, counters.blocks);
             advance(&f.capture_write_errors, &of, counters.write_errors);
+            advance(&f.capture_late, &of, counters.late);
         }
     }
 
@@ -328,6 +330,7 @@ impl Families {
             capture_freezes: r.family("capture_ring_freezes", "How often the ring was full"),
             capture_blocks: r.family("capture_blocks", "Ring blocks taken"),
             capture_write_errors: r.family("capture_write_errors", "Writes of the capture process that failed"),
+            capture_late: r.family("capture_late_files", "Finished files that had to wait for their index"),
             segments: r.family("segments", "Whole segments on the disk"),
             segments_unreadable: r.one("segments_unreadable", Gauge::default(), "Segments that cannot be searched"),
             scrubbed_segments: r.one("scrub_segments", Counter::default(), "Segments that the scrub has read"),
@@ -406,6 +409,7 @@ mod tests {
             interface_missed: 11,
             interface_overrun: 12,
             uncaptured: 14,
+            late: 15,
         };
         CaptureStatus {
             source: "eth\"0".into(),
@@ -521,6 +525,7 @@ mod tests {
         for (series, expected) in [
             (format!("steno_capture_packets_total{of}"), "10"),
             (format!("steno_capture_write_errors_total{of}"), "6"),
+            (format!("steno_capture_late_files_total{of}"), "15"),
             (r#"steno_capture_restarts_total{interface="eth\"0"}"#.into(), "2"),
             (r#"steno_capture_up{interface="eth\"0"}"#.into(), "1"),
             (r#"steno_capture_heard_timestamp_seconds{interface="eth\"0"}"#.into(), "1.5"),
