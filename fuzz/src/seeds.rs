@@ -65,10 +65,11 @@ fn main() -> Result<()> {
     let packets = recipe(PACKETS)?;
     write(&dir, "packet_decode", frames(&packets))?;
     let block = block(&packets)?;
-    let indexes = [index(&block)?, index(&one_packet_block(&packets)?)?, index(&self::block(&many()?)?)?];
+    let blocks = [block.clone(), one_packet_block(&packets)?, self::block(&many(200)?)?, self::block(&many(700)?)?];
+    let indexes: Vec<Vec<u8>> = blocks.iter().map(|block| index(block)).collect::<Result<_>>()?;
     write(&dir, "index", indexes)?;
     let captures = captures(&packets)?;
-    let blocks = [block.clone(), one_packet_block(&packets)?, self::block(&many()?)?];
+    let blocks = [block.clone(), one_packet_block(&packets)?, self::block(&many(200)?)?];
     let ours: Vec<Vec<u8>> = blocks.iter().map(|block| version2_index(block)).collect::<Result<_>>()?;
     let theirs = captures.first().map(|capture| real::indexes(capture)).unwrap_or_default();
     write(&dir, "version2_index", ours.into_iter().chain(theirs))?;
@@ -107,17 +108,17 @@ fn frames(packets: &[RecipePacket]) -> Vec<Vec<u8>> {
 
 /// The used part of a block with all packets.
 fn block(packets: &[RecipePacket]) -> Result<Vec<u8>> {
-    let mut writer = BlockWriter::new(1 << 16);
+    let mut writer = BlockWriter::new(1 << 18);
     let _ = block_of(&mut writer, packets)?;
     let bytes = writer.finish(1);
     Ok(Block::parse(bytes)?.used().to_vec())
 }
 
-/// More conversations than a row group of an index holds, of one packet or two.
-fn many() -> Result<Vec<RecipePacket>> {
+/// So many conversations of one packet or two: more than a row group of an index holds, or more than four of them do.
+fn many(count: u16) -> Result<Vec<RecipePacket>> {
     let mut text = String::new();
-    for number in 0..200u16 {
-        let (a, b) = (format!("10.0.{}.{number}", number % 3), "192.0.2.1");
+    for number in 0..count {
+        let (a, b) = (format!("10.{}.{}.{}", number / 200, number % 3, number % 200), "192.0.2.1");
         let port = 1024 + number % 40;
         writeln!(text, "1700000000.{number:09} ip {a} > {b} udp {port} > 53")?;
         if number % 2 == 0 {

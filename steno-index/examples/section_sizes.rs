@@ -1,9 +1,16 @@
 //! What an index of a capture weighs, section by section, and what making it costs a packet:
 //! `cargo run --release -p steno-index --example section_sizes -- FILE.pcap`
 //!
-//! Reads little-endian pcap files alone. The packets go through blocks as a ring would hold them.
+//! Reads little-endian pcap files alone. The packets go through blocks as a ring would hold them. A second name is that of a file
+//! that the index is written to. Of an index file in place of the capture it says what reading it costs.
 
-use std::{env, error::Error, fs, hint::black_box, time::Duration};
+use std::{
+    env,
+    error::Error,
+    fs,
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 use steno_core::{
     Position, TimestampNs,
@@ -17,6 +24,9 @@ const BLOCK_BYTES: u32 = 1 << 20;
 fn main() -> Result<(), Box<dyn Error>> {
     let path = env::args().nth(1).ok_or("usage: section_sizes FILE.pcap")?;
     let bytes = fs::read(path)?;
+    if bytes.starts_with(b"\x89STENOIX") {
+        return reading(&Index::from_bytes(bytes)?);
+    }
     let mut log = Log::new();
     let mut noting = Duration::ZERO;
     let (mut offset_bytes, mut seq_num) = (0, 0);
@@ -69,7 +79,11 @@ fn report(index: &Index, noting: Duration, times: &[Duration]) -> Result<(), Box
     println!("{:>10.1} ns a packet to decode and note", a_packet(noting));
     let seals: Vec<String> = times.iter().map(|&time| format!("{:.1}", a_packet(time))).collect();
     println!("{:>10} ns a packet to seal", seals.join(" "));
+    reading(index)
+}
 
+/// What it costs to read an index, and to look into it.
+fn reading(index: &Index) -> Result<(), Box<dyn Error>> {
     let start = cpu();
     let bytes: u64 = index.iter().map(|c| c.map(|(_, c)| c.bytes())).sum::<Result<u64, _>>()?;
     println!("{:>10.2} ms to read all conversations ({bytes} bytes)", (cpu() - start).as_secs_f64() * 1e3);
@@ -88,6 +102,54 @@ fn report(index: &Index, noting: Duration, times: &[Duration]) -> Result<(), Box
     let start = cpu();
     index.verify()?;
     println!("{:>10.2} ms to verify", (cpu() - start).as_secs_f64() * 1e3);
+    looking_up(index)
+}
+
+/// Look-ups of addresses and ports of conversations that lie far apart: alone, and with all that is said of what they find.
+fn looking_up(index: &Index) -> Result<(), Box<dyn Error>> {
+    const LOOK_UPS: usize = 20_000;
+    let step = (index.conversations() as usize / LOOK_UPS).max(1);
+    let mut cursor = index.cursor();
+    let of: Vec<_> = (0..index.conversations()).step_by(step).filter_map(|no| cursor.ends(ConvNo(no)).ok()).collect();
+    let mut found = Vec::new();
+    for rows in [false, true] {
+        let (mut hosts, mut ports, mut all) = (Duration::ZERO, Duration::ZERO, 0);
+        for ends in &of {
+            let start = Instant::now();
+            found.clear();
+            if let Some(addr) = ends.a.addr {
+                index.conversations_by_address(addr..=addr, &mut found)?;
+            }
+            let middle = Instant::now();
+            let hosts_found = found.len();
+            if let Some(port) = ends.a.port {
+                index.conversations_by_port(port..=port, &mut found)?;
+            }
+            let end = Instant::now();
+            (hosts, ports, all) = (hosts + (middle - start), ports + (end - middle), all + found.len());
+            if rows {
+                // As a query that is about few conversations does.
+                let start = Instant::now();
+                let mut cursor = index.cursor();
+                for no in found.iter().take(hosts_found.min(64)) {
+                    let _ = black_box(cursor.conversation(*no)?);
+                }
+                hosts += start.elapsed();
+            }
+        }
+        let each = |time: Duration| time.as_secs_f64() * 1e6 / of.len() as f64;
+        let what = if rows { "and read up to 64 rows" } else { "" };
+        println!("{:>10.2} us to look up an address {what}, {:.2} us a port ({all} found)", each(hosts), each(ports));
+    }
+    // Wide ranges: half of all addresses, half of all ports.
+    let start = cpu();
+    found.clear();
+    index.conversations_by_address("0.0.0.0".parse()?..="100.0.0.0".parse()?, &mut found)?;
+    println!("{:>10.2} ms to look up half of all addresses ({})", (cpu() - start).as_secs_f64() * 1e3, found.len());
+    let start = cpu();
+    found.clear();
+    index.conversations_by_port(1024..=50_000, &mut found)?;
+    println!("{:>10.2} ms to look up half of all ports ({})", (cpu() - start).as_secs_f64() * 1e3, found.len());
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use steno_core::{BLOCK_BYTES, TimestampNs};
 
 use crate::{
     Cause, ClockStep, Drops, Gap, IndexError, Loss,
-    format::FORMAT_MINOR,
+    format::OLDEST_MAJOR_MINOR,
     le::{array, u16_at, u32_at, u64_at},
 };
 
@@ -92,10 +92,10 @@ impl Facts {
         self.drops.iter().filter(|d| seconds.contains(&d.second)).fold(0, |sum, d| sum.saturating_add(d.packets))
     }
 
-    /// The lowest minor version that has all of the tags.
+    /// The lowest minor version, of the oldest major one, that has all of the tags.
     pub(crate) fn format_minor(&self) -> u16 {
         let all_are_old = self.losses.is_empty() && self.clock_steps.is_empty() && self.ended.is_none();
-        if all_are_old { 0 } else { FORMAT_MINOR }
+        if all_are_old { 0 } else { OLDEST_MAJOR_MINOR }
     }
 
     /// The facts section, and how many tags it has.

@@ -1,7 +1,7 @@
 //! Packs the values of a column, block by block, in the way that takes the fewest bytes.
 
 use super::{
-    EXCEPTION_HEAD_BYTES, EXCEPTIONS, RUNNING, Values,
+    EXCEPTION_HEAD_BYTES, EXCEPTIONS, LISTED, LISTED_MAX, PLACE_BITS, RUNNING, Values,
     bits::{mask, pack, packed_bytes},
 };
 use crate::{IndexError, format::GROUP};
@@ -87,7 +87,8 @@ impl ColumnWriter {
     }
 
     fn end_block(&mut self) {
-        encode_block(self.pending.get(..self.filled).unwrap_or_default(), &mut self.data);
+        // Postings, lists and positions are seldom a few numbers over and over.
+        encode_block(self.pending.get(..self.filled).unwrap_or_default(), false, &mut self.data);
         self.filled = 0;
         self.end_directory();
     }
@@ -124,8 +125,8 @@ struct Split {
     bytes: usize,
 }
 
-/// Appends a block of at most 128 values.
-pub(crate) fn encode_block(values: &[u64], out: &mut Vec<u8>) {
+/// Appends a block of at most 128 values. It may have a list of them in files from version 4.0 on, which `lists` says.
+pub(crate) fn encode_block(values: &[u64], lists: bool, out: &mut Vec<u8>) {
     let base = values.iter().copied().min().unwrap_or(0);
     let mut packed = [0; GROUP];
     for (place, value) in packed.iter_mut().zip(values) {
@@ -146,7 +147,77 @@ pub(crate) fn encode_block(values: &[u64], out: &mut Vec<u8>) {
             return write_block(RUNNING, base, steps, running, out);
         }
     }
+    // As many bits a value as a place takes at most: with fewer there is next to nothing to be gained.
+    if lists
+        && split.bytes > packed_bytes(values.len(), PLACE_BITS)
+        && let Some(few) = Few::of(values)
+        && few.bytes() < split.bytes + usize::from(bytes_of(base))
+    {
+        return few.write(out);
+    }
     write_block(0, base, packed, split, out);
+}
+
+/// Values of which there are few different ones.
+struct Few {
+    listed: [u64; LISTED_MAX],
+    /// How many there are.
+    count: u8,
+    /// For each value its place among them.
+    places: Values,
+    values: usize,
+}
+
+impl Few {
+    /// `None` where there are too many.
+    fn of(values: &[u64]) -> Option<Self> {
+        let mut few = Self { listed: [0; LISTED_MAX], count: 0, places: [0; GROUP], values: values.len() };
+        for (place, value) in few.places.iter_mut().zip(values) {
+            let known = few.listed.iter().take(usize::from(few.count)).position(|listed| listed == value);
+            let at = match known {
+                Some(at) => at,
+                None => {
+                    let at = usize::from(few.count);
+                    *few.listed.get_mut(at)? = *value;
+                    few.count += 1;
+                    at
+                }
+            };
+            *place = at as u64;
+        }
+        Some(few)
+    }
+
+    fn listed(&self) -> &[u64] {
+        self.listed.get(..usize::from(self.count)).unwrap_or_default()
+    }
+
+    /// Bits of a place, and bytes of a listed value.
+    fn widths(&self) -> (u8, u8) {
+        let most = self.listed().iter().copied().max().unwrap_or(0);
+        let bits = u8::BITS - self.count.saturating_sub(1).leading_zeros();
+        (u8::try_from(bits).unwrap_or(u8::MAX), bytes_of(most))
+    }
+
+    /// Bytes of the block without head.
+    fn bytes(&self) -> usize {
+        let (width, bytes) = self.widths();
+        1 + self.listed().len() * usize::from(bytes) + packed_bytes(self.values, width)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let (width, bytes) = self.widths();
+        out.extend_from_slice(&[width, LISTED | bytes, self.count]);
+        for value in self.listed() {
+            out.extend_from_slice(value.to_le_bytes().get(..usize::from(bytes)).unwrap_or_default());
+        }
+        pack(self.places.get(..self.values).unwrap_or_default(), width, out);
+    }
+}
+
+/// Bytes that a value needs.
+fn bytes_of(value: u64) -> u8 {
+    u8::try_from((u64::BITS - value.leading_zeros()).div_ceil(8)).unwrap_or(8)
 }
 
 /// The split that takes the fewest bytes; among equals the one with the fewest exceptions.
@@ -183,8 +254,7 @@ fn choose(packed: &[u64]) -> Split {
 }
 
 fn write_block(mode: u8, base: u64, packed: &[u64], split: Split, out: &mut Vec<u8>) {
-    let base_bytes = (64 - base.leading_zeros()).div_ceil(8);
-    let base_len = u8::try_from(base_bytes).unwrap_or(8);
+    let base_len = bytes_of(base);
     let has_exceptions = split.exceptions > 0;
     out.extend_from_slice(&[split.width | if has_exceptions { EXCEPTIONS } else { 0 }, mode | base_len]);
     if has_exceptions {

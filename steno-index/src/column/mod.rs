@@ -20,7 +20,12 @@ pub(crate) type Values = [u64; GROUP];
 const EXCEPTIONS: u8 = 1 << 7;
 /// Bit 4 of a block's second byte: values are sums.
 const RUNNING: u8 = 1 << 4;
-/// Bits 0 to 3 of a block's second byte: bytes of the base.
+/// Bit 5 of a block's second byte: values are told by their places in a list (since version 4.0).
+const LISTED: u8 = 1 << 5;
+/// Bits of a place in a list that is written, at most, and so many values.
+const PLACE_BITS: u8 = 4;
+const LISTED_MAX: usize = 1 << PLACE_BITS;
+/// Bits 0 to 3 of a block's second byte: bytes of the base, or of a listed value.
 const BASE_BYTES: u8 = 0x0f;
 /// Bytes of a block's head, and of what it has more with exceptions.
 const HEAD_BYTES: usize = 2;
@@ -72,6 +77,8 @@ mod tests {
                     .collect()
             }),
             (any::<u64>(), 0usize..300).prop_map(|(value, n)| vec![value; n]),
+            (vec(any::<u64>(), 1..20), vec(any::<prop::sample::Index>(), 0..400))
+                .prop_map(|(few, places)| places.iter().map(|place| few[place.index(few.len())]).collect()),
             vec(any::<u64>(), 0..300),
         ]
     }
@@ -79,6 +86,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_packed_unpacks(values in values()) {
+            for values in values.chunks(GROUP) {
+                let (mut block, mut out) = (Vec::new(), [0; GROUP]);
+                encode_block(values, true, &mut block);
+                prop_assert_eq!(block_len(&block, values.len()), Ok(block.len()));
+                decode_block(&block, values.len(), 1, &mut out).unwrap();
+                prop_assert_eq!(&out[..values.len()], values);
+            }
             prop_assert_eq!(decoded(&column(&values, 1), 1), values);
         }
 
@@ -110,22 +124,63 @@ mod tests {
     }
 
     #[test]
+    fn few_values_far_apart_are_listed() {
+        let size = |values: &[u64], lists| {
+            let mut block = Vec::new();
+            encode_block(values, lists, &mut block);
+            block.len()
+        };
+        let of = |few: &[u64]| (0..128).map(|i| few[i * 7 % few.len()]).collect::<Vec<u64>>();
+        assert_eq!(size(&of(&[60, 590, 1514]), true), 2 + 1 + 3 * 2 + 32, "two bits for each of three");
+        assert_eq!(size(&of(&[60, 590, 1514]), false), 2 + 1 + 128 * 11 / 8, "not in files of version 3");
+        assert_eq!(size(&of(&[0, 1 << 40]), true), 2 + 1 + 2 * 6 + 16);
+        assert_eq!(size(&of(&[5, 6, 7, 8]), true), 2 + 1 + 32, "close together they need no list");
+        let many: Vec<u64> = (0..17).map(|i| i << 20).collect();
+        assert_eq!(size(&of(&many), true), size(&of(&many), false), "too many of them");
+    }
+
+    /// A block is whole as it is, and neither cut nor with more behind it.
+    fn takes_one_length(good: &[u8], count: usize) {
+        let decode = |bytes: &[u8]| decode_block(bytes, count, 1, &mut [0; GROUP]);
+        assert_eq!(block_len(&[good, &[9; 40]].concat(), count), Ok(good.len()));
+        assert_eq!(decode(good), Ok(()));
+        for len in 0..good.len() {
+            assert!(decode(&good[..len]).is_err(), "cut to {len} of {}", good.len());
+        }
+        assert!(decode(&[good, &[0]].concat()).is_err(), "a byte too many");
+    }
+
+    /// Decodes a block with another byte at a place.
+    fn decode_with(good: &[u8], count: usize, at: usize, byte: u8) -> Result<(), &'static str> {
+        let mut bad = good.to_vec();
+        bad[at] = byte;
+        decode_block(&bad, count, 1, &mut [0; GROUP])
+    }
+
+    #[test]
+    fn a_list_that_contradicts_itself_is_an_error() {
+        let values: Vec<u64> = (0..128).map(|i| [60, 590, 1514][i % 3]).collect();
+        let mut good = Vec::new();
+        encode_block(&values, true, &mut good);
+        assert_eq!(good[..3], [2, LISTED | 2, 3]);
+        takes_one_length(&good, 128);
+        let with = |at, byte| decode_with(&good, 128, at, byte);
+        assert_eq!(with(9, 0xff), Err("a place behind the end of a list"));
+        assert_eq!(with(0, EXCEPTIONS | 2), Err("a list with exceptions, sums or wide places"));
+        assert_eq!(with(1, LISTED | RUNNING | 2), Err("a list with exceptions, sums or wide places"));
+        assert_eq!(with(0, 8), Err("a list with exceptions, sums or wide places"));
+        assert_eq!(with(1, LISTED | 9), Err("a base of more than 8 bytes"));
+        // The values are looked at no further than there are places for.
+        assert_eq!(block_len(&[2, LISTED | 2, 255], 128), Err("a block whose length is not that of its values"));
+    }
+
+    #[test]
     fn every_cut_and_every_contradiction_is_an_error() {
         let mut outliers: Vec<u64> = (0..128).map(|i| 1000 + i * 37 % 16).collect();
         (outliers[5], outliers[100]) = (1 << 33, 1 << 34);
         let (good, count) = blocks(&column(&outliers, 1)).remove(0);
-        let decode = |bytes: &[u8]| decode_block(bytes, count, 1, &mut [0; GROUP]);
-        assert_eq!(block_len(&[&good[..], &[9; 40]].concat(), count), Ok(good.len()));
-        assert_eq!(decode(&good), Ok(()));
-        for len in 0..good.len() {
-            assert!(decode(&good[..len]).is_err(), "cut to {len} of {}", good.len());
-        }
-        assert!(decode(&[&good[..], &[0]].concat()).is_err(), "a byte too many");
-        let with = |at: usize, byte: u8| {
-            let mut bad = good.clone();
-            bad[at] = byte;
-            decode(&bad)
-        };
+        takes_one_length(&good, count);
+        let with = |at, byte| decode_with(&good, count, at, byte);
         assert_eq!(with(1, 9), Err("a base of more than 8 bytes"));
         assert_eq!(with(0, EXCEPTIONS | 65), Err("widths of more than 64 bits"));
         assert_eq!(with(3, 64), Err("widths of more than 64 bits"));

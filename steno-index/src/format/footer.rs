@@ -1,6 +1,6 @@
 //! Header and footer: what a file is, how long it is, and where its table of contents and page table lie.
 
-use super::{FORMAT_MAJOR, MAGIC_END, MAGIC_START, PAGE_BYTES};
+use super::{FORMAT_MAJOR, MAGIC_END, MAGIC_START, OLDEST_MAJOR, PAGE_BYTES};
 use crate::{
     IndexError,
     le::{array, u16_at, u32_at, u64_at},
@@ -9,23 +9,23 @@ use crate::{
 pub(crate) const HEADER_BYTES: usize = 16;
 pub(crate) const FOOTER_BYTES: usize = 128;
 
-/// The header's bytes, of a file of this minor version.
-pub(crate) fn header(minor: u16) -> [u8; HEADER_BYTES] {
+/// The header's bytes, of a file of this version.
+pub(crate) fn header((major, minor): (u16, u16)) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
-    let fields = [&MAGIC_START[..], &FORMAT_MAJOR.to_le_bytes(), &minor.to_le_bytes(), &PAGE_BYTES.to_le_bytes()];
+    let fields = [&MAGIC_START[..], &major.to_le_bytes(), &minor.to_le_bytes(), &PAGE_BYTES.to_le_bytes()];
     for (place, byte) in bytes.iter_mut().zip(fields.concat()) {
         *place = byte;
     }
     bytes
 }
 
-/// Checks a header, whose page has been checked before.
-pub(crate) fn read_header(bytes: &[u8]) -> Result<(), IndexError> {
+/// Checks a header, whose page has been checked before, of a file whose footer says that it is of version `major`.
+pub(crate) fn read_header(bytes: &[u8], major: u16) -> Result<(), IndexError> {
     let corrupt = |what| IndexError::corrupt("header", what, 0u32);
     if array(bytes, 0) != Some(MAGIC_START) {
         return Err(corrupt("does not start with the magic of an index"));
     }
-    if u16_at(bytes, 8) != Some(FORMAT_MAJOR) {
+    if u16_at(bytes, 8) != Some(major) {
         return Err(corrupt("the version is not that of the footer"));
     }
     if u32_at(bytes, 12) != Some(PAGE_BYTES) {
@@ -120,7 +120,7 @@ impl Footer {
             max_time_ns: double(72),
             wire_bytes: double(80),
         };
-        if footer.major != FORMAT_MAJOR {
+        if !(OLDEST_MAJOR..=FORMAT_MAJOR).contains(&footer.major) {
             let (got_major, got_minor) = (footer.major, footer.minor);
             return Err(IndexError::Version { got_major, got_minor, expected_major: FORMAT_MAJOR });
         }
@@ -150,8 +150,12 @@ mod tests {
         assert!(matches!(Footer::decode(&good, 999), Err(IndexError::Length { expected: 1000, got: 999 })));
         assert!(matches!(Footer::decode(&good[1..], 1000), Err(IndexError::NotAnIndex { .. })));
         assert!(matches!(Footer::decode(&[], 0), Err(IndexError::NotAnIndex { .. })));
-        let other = Footer { major: 4, ..sample() };
-        assert!(matches!(Footer::decode(&other.encode(), 1000), Err(IndexError::Version { got_major: 4, .. })));
+        let other = Footer { major: 5, ..sample() };
+        assert!(matches!(Footer::decode(&other.encode(), 1000), Err(IndexError::Version { got_major: 5, .. })));
+        for major in [3, 4] {
+            let footer = Footer { major, ..sample() };
+            assert_eq!(Footer::decode(&footer.encode(), 1000).unwrap(), footer);
+        }
         for i in 0..FOOTER_BYTES {
             let mut bad = good;
             bad[i] ^= 1;

@@ -5,18 +5,16 @@ mod footer;
 mod record;
 mod row_group;
 mod section;
+mod version;
 
 pub use section::SectionInfo;
+pub use version::{FORMAT_MAJOR, FORMAT_MINOR};
 
 pub(crate) use footer::{FOOTER_BYTES, Footer, HEADER_BYTES, header, read_header};
 pub(crate) use record::{BLOCK_RECORD_BYTES, BlockRecord, decode_classes, encode_class};
 pub(crate) use row_group::{DENSE_FIELDS, FIELDS, Field, conversation_flag};
 pub(crate) use section::{Section, SectionId, TOC_ENTRY_BYTES, Toc};
-
-/// The major version written, and the only one read.
-pub const FORMAT_MAJOR: u16 = 3;
-/// The highest minor version written. A file that has nothing of it says a lower one.
-pub const FORMAT_MINOR: u16 = 1;
+pub(crate) use version::{FIRST_WITH_LISTS, OLDEST_MAJOR, OLDEST_MAJOR_MINOR, most_row_groups, row_groups, version_of};
 
 /// The first bytes of an index file.
 pub(crate) const MAGIC_START: [u8; 8] = *b"\x89STENOIX";
@@ -25,7 +23,9 @@ pub(crate) const MAGIC_END: [u8; 8] = *b"XIONETS\x89";
 /// Bytes that one entry of the page table covers.
 pub(crate) const PAGE_BYTES: u32 = 4096;
 /// Conversations of a row group, and values of a column block.
-pub(crate) const GROUP: usize = 128;
+pub(crate) const GROUP: usize = ROWS as usize;
+/// The same, for their numbers.
+pub(crate) const ROWS: u32 = 128;
 /// Packets of a block from one anchor to the next.
 pub(crate) const ANCHOR_STEP: u32 = 16;
 /// The most packets that a packet file of 4 GiB can hold: a header takes 48 bytes.

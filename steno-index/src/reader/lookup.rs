@@ -7,8 +7,9 @@ use std::{
 
 use super::{ColumnReader, Index};
 use crate::{
-    Class, ClassNo, ConvNo, IndexError,
-    format::{Section, SectionId},
+    Class, ClassNo, ConvNo, IndexError, NetworkKind,
+    format::{Field, GROUP, ROWS, Section, SectionId},
+    reader::row_group::decode_fields,
 };
 
 /// What a range of a dictionary holds, found without reading a posting: what a planner estimates by.
@@ -17,7 +18,8 @@ use crate::{
 pub struct Found {
     /// Addresses or ports in the range.
     pub items: u64,
-    /// Conversations posted under them. One that has two of them counts twice.
+    /// What is posted under them: conversations, of which one that has two of them counts twice, or under rare items the
+    /// groups of 128 conversations that theirs are in.
     pub postings: u64,
 }
 
@@ -27,18 +29,42 @@ struct Dictionary {
     items: SectionId,
     starts: SectionId,
     postings: SectionId,
+    /// The fields with the numbers of items that a conversation has.
+    fields: [Field; 2],
+    /// Whether the conversations of a class have any.
+    fits: fn(&Class) -> bool,
 }
 
-const CLASSES: Dictionary =
-    Dictionary { items: SectionId::Classes, starts: SectionId::ClassStarts, postings: SectionId::ClassPostings };
-const V4: Dictionary =
-    Dictionary { items: SectionId::V4, starts: SectionId::V4Starts, postings: SectionId::V4Postings };
-const V6: Dictionary =
-    Dictionary { items: SectionId::V6, starts: SectionId::V6Starts, postings: SectionId::V6Postings };
-const PORTS: Dictionary =
-    Dictionary { items: SectionId::Ports, starts: SectionId::PortStarts, postings: SectionId::PortPostings };
+const CLASSES: Dictionary = Dictionary {
+    items: SectionId::Classes,
+    starts: SectionId::ClassStarts,
+    postings: SectionId::ClassPostings,
+    fields: [Field::Class, Field::Class],
+    fits: |_| true,
+};
+const V4: Dictionary = Dictionary {
+    items: SectionId::V4,
+    starts: SectionId::V4Starts,
+    postings: SectionId::V4Postings,
+    fields: [Field::LowAddress, Field::HighAddress],
+    fits: |class| class.network == NetworkKind::V4,
+};
+const V6: Dictionary = Dictionary {
+    items: SectionId::V6,
+    starts: SectionId::V6Starts,
+    postings: SectionId::V6Postings,
+    fields: [Field::LowAddress, Field::HighAddress],
+    fits: |class| class.network == NetworkKind::V6,
+};
+const PORTS: Dictionary = Dictionary {
+    items: SectionId::Ports,
+    starts: SectionId::PortStarts,
+    postings: SectionId::PortPostings,
+    fields: [Field::LowPort, Field::HighPort],
+    fits: |class| class.has_ports,
+};
 
-/// Postings that are worth a bitmap of all conversations: more than one in so many.
+/// Numbers that are worth a bitmap of all: more than one in so many.
 const SPARSE: usize = 64;
 
 /// Every look-up appends conversations to `out`, ascending and each once, and leaves what is there before them; with an
@@ -220,14 +246,52 @@ impl Index {
         let mut starts = ColumnReader::new(self.column(dictionary.starts));
         let mut postings = ColumnReader::new(self.column(dictionary.postings));
         let mut start = starts.get(items.start)?;
-        let last = self.conversations();
-        for item in items {
+        let (most, mut groups) = (self.most_row_groups(), Vec::new());
+        for item in items.clone() {
             let end = starts.get(item + 1)?;
-            if end < start {
-                return Err(starts.column().corrupt("starts do not ascend", item));
+            let count = end.checked_sub(start);
+            let count = count.ok_or_else(|| starts.column().corrupt("starts do not ascend", item))?;
+            if count <= most {
+                postings.read_ascending(start..end, 0, self.row_groups(), &mut groups, |no| no)?;
+            } else {
+                postings.read_ascending(start..end, 0, self.conversations(), out, ConvNo)?;
             }
-            postings.read_ascending(start..end, 0, last, out, ConvNo)?;
             start = end;
+        }
+        settle(&mut groups, 0, self.row_groups(), |no| no, |no| no);
+        self.search(dictionary, &items, &groups, out)
+    }
+
+    /// Appends the conversations of some row groups that have one of `items`.
+    fn search(
+        &self,
+        dictionary: Dictionary,
+        items: &Range<u64>,
+        groups: &[u32],
+        out: &mut Vec<ConvNo>,
+    ) -> Result<(), IndexError> {
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let fits: Vec<bool> = self.classes()?.iter().map(|class| (dictionary.fits)(class)).collect();
+        let every_class_fits = fits.iter().all(|&fits| fits);
+        let table = self.column(SectionId::Conversations);
+        let (mut numbers, mut classes) = ([[0; GROUP]; 2], [[0; GROUP]]);
+        for &group in groups {
+            let rows = decode_fields(&table, u64::from(group), dictionary.fields, &mut numbers)?;
+            let [low, high] = &numbers;
+            let has = |pair: (&u64, &u64)| items.contains(pair.0) || items.contains(pair.1);
+            let having = (0u32..).zip(low.iter().zip(high)).take(rows).filter(|(_, pair)| has(*pair));
+            let first = group * ROWS;
+            if every_class_fits {
+                out.extend(having.map(|(row, _)| ConvNo(first + row)));
+                continue;
+            }
+            // The number of an address means one of IPv4 or one of IPv6, and 0 none.
+            let _ = decode_fields(&table, u64::from(group), [Field::Class], &mut classes)?;
+            let class = |row: u32| usize::try_from(*classes.as_flattened().get(row as usize)?).ok();
+            let fits = |row: u32| class(row).and_then(|class| fits.get(class)) == Some(&true);
+            out.extend(having.filter(|(row, _)| fits(*row)).map(|(row, _)| ConvNo(first + row)));
         }
         Ok(())
     }
@@ -241,38 +305,43 @@ impl Index {
         let tail = out.len();
         let looked_up = look_up(out);
         match &looked_up {
-            Ok(()) => self.settle(out, tail),
+            Ok(()) => settle(out, tail, self.conversations(), |no| no.0, ConvNo),
             Err(_) => out.truncate(tail),
         }
         looked_up
     }
+}
 
-    /// Makes what was appended behind `tail` ascending and unique.
-    fn settle(&self, out: &mut Vec<ConvNo>, tail: usize) {
-        let found = out.get(tail..).unwrap_or_default();
-        if found.is_sorted_by(|a, b| a < b) {
-            return;
+/// Makes what was appended behind `tail` ascending and unique: numbers below `count`.
+fn settle<T: Copy + Ord>(
+    out: &mut Vec<T>,
+    tail: usize,
+    count: u32,
+    number: impl Fn(T) -> u32,
+    numbered: impl Fn(u32) -> T,
+) {
+    let found = out.get(tail..).unwrap_or_default();
+    if found.is_sorted_by(|a, b| a < b) {
+        return;
+    }
+    if found.len() < count as usize / SPARSE {
+        let mut found = out.split_off(tail);
+        found.sort_unstable();
+        found.dedup();
+        out.append(&mut found);
+        return;
+    }
+    let mut seen = vec![0u64; count.div_ceil(64) as usize];
+    for no in found.iter().map(|&no| number(no)) {
+        if let Some(word) = seen.get_mut(no as usize / 64) {
+            *word |= 1 << (no % 64);
         }
-        let conversations = self.conversations() as usize;
-        if found.len() < conversations / SPARSE {
-            let mut found = out.split_off(tail);
-            found.sort_unstable();
-            found.dedup();
-            out.append(&mut found);
-            return;
-        }
-        let mut seen = vec![0u64; conversations.div_ceil(64)];
-        for no in found.iter() {
-            if let Some(word) = seen.get_mut(no.0 as usize / 64) {
-                *word |= 1 << (no.0 % 64);
-            }
-        }
-        out.truncate(tail);
-        for (base, mut word) in (0u32..).step_by(64).zip(seen) {
-            while word != 0 {
-                out.push(ConvNo(base + word.trailing_zeros()));
-                word &= word - 1;
-            }
+    }
+    out.truncate(tail);
+    for (base, mut word) in (0u32..).step_by(64).zip(seen) {
+        while word != 0 {
+            out.push(numbered(base + word.trailing_zeros()));
+            word &= word - 1;
         }
     }
 }

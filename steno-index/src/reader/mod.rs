@@ -30,7 +30,7 @@ pub(crate) use row_group::RowGroup;
 
 use crate::{
     Class, ClassNo, ConvNo, Conversation, Direction, Facts, IndexError, SectionInfo,
-    format::{Footer, Section, SectionId, Toc, decode_classes},
+    format::{Footer, Section, SectionId, Toc, decode_classes, most_row_groups, row_groups},
     reader::column::Column,
 };
 
@@ -183,6 +183,16 @@ impl Index {
             failed = matches!(conversation, Some(Err(_)));
             conversation.map(|c| c.map(|c| (no, c)))
         })
+    }
+
+    /// An item with no more postings than this is posted by row groups.
+    pub(crate) fn most_row_groups(&self) -> u64 {
+        most_row_groups(self.footer.major, self.footer.conversations)
+    }
+
+    /// Row groups of the table of conversations.
+    pub(crate) fn row_groups(&self) -> u32 {
+        row_groups(self.footer.conversations)
     }
 
     /// The class with this number.

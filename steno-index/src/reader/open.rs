@@ -22,7 +22,7 @@ impl Index {
         compare("the table of contents", toc, footer.toc_offset, footer.toc_crc)?;
         let toc = Toc::decode(toc, footer.page_table_offset)?;
         pages.set_table(footer.page_table_offset, footer.pages);
-        read_header(pages.get(0, HEADER_BYTES as u64)?)?;
+        read_header(pages.get(0, HEADER_BYTES as u64)?, footer.major)?;
         check_counts(&footer, &toc)?;
         Ok(Self { pages, footer, toc, facts: OnceLock::new(), classes: OnceLock::new() })
     }
@@ -66,7 +66,6 @@ fn check_counts(footer: &Footer, toc: &Toc) -> Result<(), IndexError> {
     let exact = [
         (SectionId::Blocks, u64::from(footer.blocks)),
         (SectionId::ClassStarts, count(SectionId::Classes).saturating_add(1)),
-        (SectionId::ClassPostings, conversations),
         (SectionId::V4Starts, count(SectionId::V4).saturating_add(1)),
         (SectionId::V6Starts, count(SectionId::V6).saturating_add(1)),
         (SectionId::PortStarts, count(SectionId::Ports).saturating_add(1)),
@@ -81,6 +80,7 @@ fn check_counts(footer: &Footer, toc: &Toc) -> Result<(), IndexError> {
     let most = [
         (SectionId::Anchors, packets),
         (SectionId::Classes, conversations),
+        (SectionId::ClassPostings, conversations),
         (SectionId::V4, 2 * conversations),
         (SectionId::V4Postings, 2 * conversations),
         (SectionId::V6, 2 * conversations),

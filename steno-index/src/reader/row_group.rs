@@ -160,6 +160,28 @@ impl<'i> RowGroup<'i> {
     }
 }
 
+/// Decodes some of the fields that all conversations have, in ascending order and none of them a time, of row group `no`;
+/// says how many rows it has. Less is looked at than for [`RowGroup`], which is for those who look at one row after another.
+pub(super) fn decode_fields<const N: usize>(
+    section: &Column<'_>,
+    no: u64,
+    fields: [Field; N],
+    out: &mut [Values; N],
+) -> Result<usize, IndexError> {
+    let (bytes, rows) = section.block_bytes(no)?;
+    let corrupt = |what| section.corrupt(what, no);
+    let (mut start, mut next) = (BLOCKS_START, 0);
+    for (field, values) in fields.iter().zip(out) {
+        let mut end = block_end(bytes, start, rows).map_err(corrupt)?;
+        while next < *field as usize {
+            (start, next) = (end, next + 1);
+            end = block_end(bytes, start, rows).map_err(corrupt)?;
+        }
+        decode_block(bytes.get(start..end).unwrap_or_default(), rows, 1, values).map_err(corrupt)?;
+    }
+    Ok(rows)
+}
+
 /// Where the block of `count` values that starts at `start` of `bytes` ends.
 fn block_end(bytes: &[u8], start: usize, count: usize) -> Result<usize, &'static str> {
     Ok(start + block_len(bytes.get(start..).unwrap_or_default(), count)?)

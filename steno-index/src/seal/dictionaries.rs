@@ -1,4 +1,5 @@
-//! Sorted lists of classes, addresses and ports, and under each item the conversations that have it.
+//! Sorted lists of classes, addresses and ports, and under each item the conversations that have it, or the row groups that
+//! those are in.
 
 use std::io::Write;
 
@@ -11,7 +12,7 @@ use super::{
 use crate::{
     IndexError, NetworkKind,
     column::ColumnWriter,
-    format::{MAX_PACKETS, SectionId, encode_class},
+    format::{FORMAT_MAJOR, MAX_PACKETS, ROWS, SectionId, encode_class, most_row_groups},
     le::low32,
 };
 
@@ -52,6 +53,7 @@ impl Dictionaries {
 
     /// Writes all dictionaries and their postings.
     pub(super) fn write<W: Write>(&mut self, groups: &Groups, output: &mut Output<'_, W>) -> Result<(), IndexError> {
+        self.postings.most_row_groups = most_row_groups(FORMAT_MAJOR, groups.conversations());
         self.write_classes(groups, output)?;
         let networks: Vec<NetworkKind> = groups.classes().map(|class| class.network).collect();
         let is = |key: &Key, network| networks.get(key.class as usize) == Some(&network);
@@ -183,11 +185,13 @@ impl Dictionaries {
 struct Postings {
     starts: ColumnWriter,
     postings: ColumnWriter,
+    /// Items that are in no more than this are posted by row groups.
+    most_row_groups: u64,
 }
 
 impl Postings {
     fn new() -> Self {
-        Self { starts: ColumnWriter::new(), postings: ColumnWriter::new() }
+        Self { starts: ColumnWriter::new(), postings: ColumnWriter::new(), most_row_groups: 0 }
     }
 
     fn begin(&mut self) {
@@ -198,11 +202,38 @@ impl Postings {
     /// The next item: its pairs, by conversation.
     fn item(&mut self, pairs: &[u64]) {
         self.starts.push(self.postings.count());
+        if self.is_in_few_row_groups(pairs) {
+            self.ascending(pairs.iter().map(|pair| row_group_of(*pair)));
+        } else {
+            self.ascending(pairs.iter().map(|pair| conversation_of(*pair)));
+        }
+    }
+
+    fn is_in_few_row_groups(&self, pairs: &[u64]) -> bool {
+        if pairs.len() as u64 <= self.most_row_groups {
+            return true;
+        }
+        let (mut groups, mut before) = (0, None);
+        for group in pairs.iter().map(|pair| row_group_of(*pair)) {
+            if before != Some(group) {
+                (groups, before) = (groups + 1, Some(group));
+                if groups > self.most_row_groups {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Numbers that do not descend, each once, as distances.
+    #[inline]
+    fn ascending(&mut self, numbers: impl Iterator<Item = u32>) {
         let mut next = 0;
-        for pair in pairs {
-            let conversation = u64::from(conversation_of(*pair));
-            self.postings.push(conversation - next);
-            next = conversation + 1;
+        for number in numbers {
+            if let Some(distance) = number.checked_sub(next) {
+                self.postings.push(u64::from(distance));
+                next = number + 1;
+            }
         }
     }
 
@@ -229,6 +260,12 @@ const _: () = assert!(MAX_PACKETS < 1 << 30);
 #[inline]
 fn conversation_of(pair: u64) -> u32 {
     low32(pair) >> 2
+}
+
+/// The row group that the conversation of a pair is in.
+#[inline]
+fn row_group_of(pair: u64) -> u32 {
+    conversation_of(pair) / ROWS
 }
 
 fn same_item(a: &u64, b: &u64) -> bool {

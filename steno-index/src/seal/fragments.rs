@@ -35,7 +35,7 @@ impl Fragments {
         forget(&mut self.laters);
     }
 
-    /// The lowest minor version that has the sections that these make.
+    /// The lowest minor version, of the oldest major one, that has the sections that these make.
     pub(super) fn format_minor(&self) -> u16 {
         u16::from(!self.is_empty())
     }

@@ -27,7 +27,7 @@ use steno_core::TimestampNs;
 use crate::{
     Facts, IndexError, Log,
     column::ColumnWriter,
-    format::{Footer, SectionId},
+    format::{Footer, SectionId, version_of},
 };
 
 /// How many times the memory that one seal took is kept for the next.
@@ -103,7 +103,8 @@ impl Sealer {
         self.groups.read(log)?;
         self.lists.sort(self.groups.totals(), self.groups.sides());
         let fragments = self.groups.fragments();
-        let mut output = Output::new(out, facts.format_minor().max(fragments.format_minor()))?;
+        let minor = facts.format_minor().max(fragments.format_minor());
+        let mut output = Output::new(out, version_of(self.groups.conversations(), minor))?;
         let (bytes, count) = facts.encode()?;
         output.section(SectionId::Facts, count, &bytes)?;
         self.groups.write_blocks(&mut output, &mut self.column)?;

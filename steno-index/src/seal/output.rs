@@ -5,7 +5,7 @@ use std::io::Write;
 use crate::{
     IndexError,
     column::ColumnWriter,
-    format::{FOOTER_BYTES, FORMAT_MAJOR, Footer, PAGE_BYTES, Section, SectionId, header},
+    format::{FOOTER_BYTES, Footer, PAGE_BYTES, Section, SectionId, header},
 };
 
 /// Pages that are written at once.
@@ -18,16 +18,21 @@ pub(super) struct Output<'w, W> {
     written: u64,
     page_crcs: Vec<u32>,
     sections: Vec<Section>,
-    minor: u16,
+    version: (u16, u16),
 }
 
 impl<'w, W: Write> Output<'w, W> {
-    /// A file of this minor version.
-    pub(super) fn new(out: &'w mut W, minor: u16) -> Result<Self, IndexError> {
+    /// A file of this version.
+    pub(super) fn new(out: &'w mut W, version: (u16, u16)) -> Result<Self, IndexError> {
         let buffer = Vec::with_capacity(BUFFER_PAGES * PAGE_BYTES as usize);
-        let mut output = Self { out, buffer, written: 0, page_crcs: Vec::new(), sections: Vec::new(), minor };
-        output.put(&header(minor))?;
+        let mut output = Self { out, buffer, written: 0, page_crcs: Vec::new(), sections: Vec::new(), version };
+        output.put(&header(version))?;
         Ok(output)
+    }
+
+    /// The version of the file.
+    pub(super) fn version(&self) -> (u16, u16) {
+        self.version
     }
 
     /// A section that is no column.
@@ -61,8 +66,8 @@ impl<'w, W: Write> Output<'w, W> {
         let toc_offset = page_table_offset + page_table.len() as u64;
         let file_bytes = toc_offset + (toc.len() + FOOTER_BYTES) as u64;
         let footer = Footer {
-            major: FORMAT_MAJOR,
-            minor: self.minor,
+            major: self.version.0,
+            minor: self.version.1,
             file_bytes,
             toc_offset,
             toc_entries: count(self.sections.len())?,

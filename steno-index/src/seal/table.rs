@@ -11,7 +11,7 @@ use super::{
 use crate::{
     IndexError,
     column::{ColumnWriter, Values, common_scale, encode_block},
-    format::{FIELDS, Field, GROUP, SectionId, conversation_flag},
+    format::{FIELDS, FIRST_WITH_LISTS, Field, GROUP, SectionId, conversation_flag},
 };
 
 /// Writes the section of conversations.
@@ -22,6 +22,7 @@ pub(super) fn write<W: Write>(
     output: &mut Output<'_, W>,
     column: &mut ColumnWriter,
 ) -> Result<(), IndexError> {
+    let may_list = output.version() >= FIRST_WITH_LISTS;
     let begin = groups.time_range().map_or(0, |(min, _)| min.as_ns());
     let unit = common_scale(groups.totals().iter().flat_map(|totals| times(totals, begin)));
     column.begin(unit);
@@ -60,7 +61,7 @@ pub(super) fn write<W: Write>(
         }
         column.push_group(rows.len(Field::Class), |out| {
             out.extend_from_slice(&start.to_le_bytes());
-            rows.blocks().for_each(|values| encode_block(values, out));
+            rows.blocks().for_each(|values| encode_block(values, may_list, out));
         });
     }
     output.column(SectionId::Conversations, column)

@@ -1,5 +1,5 @@
 //! Golden files: each recipe gives the bytes that lie beside it, and those bytes answer as they did. They pin versions
-//! 3.0 and 3.1 of the format; `examples/golden_index.rs` makes one from a new recipe, and no test writes one.
+//! 3.0, 3.1 and 4.0 of the format; `examples/golden_index.rs` makes one from a new recipe, and no test writes one.
 
 use std::{fs, path::PathBuf};
 
@@ -63,6 +63,11 @@ fn groups() {
 }
 
 #[test]
+fn rows() {
+    check("rows", (4, 0));
+}
+
+#[test]
 fn losses() {
     check("losses", (3, 1));
 }
@@ -95,7 +100,7 @@ fn the_mixed_recipe_groups_as_its_lines_say() {
 #[test]
 fn the_memory_of_a_sealer_does_not_show() {
     let (mut sealer, mut log) = (Sealer::new(), steno_index::Log::new());
-    for name in ["groups", "mixed", "empty", "mixed", "groups"] {
+    for name in ["groups", "mixed", "rows", "empty", "mixed", "rows", "groups"] {
         let (packet_file, expected) = golden(name);
         log.clear();
         let damage = steno_index::note_packet_file(&mut &packet_file[..], crate::segments::BLOCK_BYTES, &mut log);

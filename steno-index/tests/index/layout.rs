@@ -7,7 +7,7 @@ use steno_core::{
     PacketNo, Position, TimestampNs,
     packet::{Decoded, Fragment, Network, Tag},
 };
-use steno_index::{BlockNote, ConvNo, Direction, Index, IndexError, Log};
+use steno_index::{BlockNote, ConvNo, Direction, Index, IndexError, Log, NetworkKind};
 
 fn file(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -44,6 +44,16 @@ fn toc(bytes: &[u8]) -> Sections {
 /// Section 3 of the document, by its letter. Gives the values and the length of the block.
 fn block(bytes: &[u8], n: usize, scale: u64) -> (Vec<u64>, usize) {
     let (width, has_exceptions) = (usize::from(bytes[0] & 0x7f), bytes[0] & 0x80 != 0);
+    if bytes[1] & 32 != 0 {
+        let (value_bytes, listed) = (usize::from(bytes[1] & 15), usize::from(bytes[2]));
+        let places = 3 + listed * value_bytes;
+        let place = |i: usize| {
+            let bit = |bit| bytes[places + (i * width + bit) / 8] >> ((i * width + bit) % 8) & 1;
+            (0..width).fold(0, |n, at| n | usize::from(bit(at)) << at)
+        };
+        let values = (0..n).map(|i| int(bytes, 3 + place(i) * value_bytes, value_bytes).wrapping_mul(scale));
+        return (values.collect(), places + (n * width).div_ceil(8));
+    }
     let (base_bytes, running) = (usize::from(bytes[1] & 15), bytes[1] & 16 != 0);
     let (exceptions, high_width) = if has_exceptions { (usize::from(bytes[2]), usize::from(bytes[3])) } else { (0, 0) };
     let mut at = if has_exceptions { 4 } else { 2 };
@@ -191,21 +201,34 @@ fn blocks_and_anchors() {
 #[test]
 fn row_groups_and_packet_lists() {
     let (bytes, index) = golden();
-    let sections = toc(&bytes);
-    let lists = column(&bytes, sections[&64]);
+    assert_eq!(index.conversations(), 300);
+    assert_eq!(row_groups(&bytes, &index), 0, "version 3 has no lists");
+    let bytes = fs::read(file("tests/golden/rows.idx")).unwrap();
+    let index = Index::from_bytes(bytes.clone()).unwrap();
+    assert_eq!(index.conversations(), 958);
+    assert!(row_groups(&bytes, &index) >= 7);
+}
+
+/// Holds all of a file's row groups against what is read of them. Says how many of their blocks have a list.
+fn row_groups(bytes: &[u8], index: &Index) -> usize {
+    let mut with_lists = 0;
+    let sections = toc(bytes);
+    let lists = column(bytes, sections[&64]);
     let (offset, _, count, scale) = sections[&48];
-    assert_eq!(count, 300);
+    assert_eq!(count, index.conversations() as usize);
+    let groups = count.div_ceil(128);
     let (item4, item2) =
-        (|no: u64| int(&bytes, sections[&17].0 + 4 * size(no), 4), |no| int(&bytes, sections[&19].0 + 2 * size(no), 2));
+        (|no: u64| int(bytes, sections[&17].0 + 4 * size(no), 4), |no| int(bytes, sections[&19].0 + 2 * size(no), 2));
     let begin = index.time_range().unwrap().0.as_ns();
-    for group in 0..3 {
-        let data = offset + 4 * 4;
-        let place = |i| data + size(int(&bytes, offset + 4 * i, 4));
+    for group in 0..groups {
+        let data = offset + 4 * (groups + 1);
+        let place = |i| data + size(int(bytes, offset + 4 * i, 4));
         let (start, end, n) = (place(group), place(group + 1), (count - group * 128).min(128));
-        let mut list = size(int(&bytes, start, 4));
+        let mut list = size(int(bytes, start, 4));
         let mut at = start + 4;
         let mut field = |n: usize, scale: u64| {
             let (values, len) = block(&bytes[at..], n, scale);
+            with_lists += usize::from(bytes[at + 1] & 32 != 0);
             at += len;
             values.into_iter()
         };
@@ -224,9 +247,11 @@ fn row_groups_and_packet_lists() {
             assert_eq!(*index.classes().unwrap()[size(v(0))], *conversation.class);
             let end = |address, port| format!("{}:{}", std::net::Ipv4Addr::from_bits(address), port);
             let address = |no| u32::try_from(item4(no)).unwrap();
-            let (low, high) = (end(address(v(1)), item2(v(3))), end(address(v(2)), item2(v(4))));
-            let (a, b) = if v(5) & 1 == 0 { (low, high) } else { (high, low) };
-            assert_eq!((a, b), (conversation.a.to_string(), conversation.b.to_string()));
+            if conversation.class.network == NetworkKind::V4 && conversation.class.has_ports {
+                let (low, high) = (end(address(v(1)), item2(v(3))), end(address(v(2)), item2(v(4))));
+                let (a, b) = if v(5) & 1 == 0 { (low, high) } else { (high, low) };
+                assert_eq!((a, b), (conversation.a.to_string(), conversation.b.to_string()));
+            }
             let [forward, reverse] = conversation.sides;
             assert_eq!((v(6) + 1, v(7)), (u64::from(forward.packets), u64::from(reverse.packets)));
             assert_eq!(v(9), forward.bytes);
@@ -254,6 +279,7 @@ fn row_groups_and_packet_lists() {
             }
         }
     }
+    with_lists
 }
 
 #[test]
@@ -288,6 +314,68 @@ fn fragments() {
     assert_eq!(found.iter().map(|later| later.packet).collect::<Vec<_>>(), [PacketNo(9), PacketNo(10)]);
 }
 
+/// Numbers that are stored as their distances.
+fn ascending(steps: &[u64]) -> impl Iterator<Item = u32> {
+    let mut next = 0;
+    steps.iter().map(move |step| {
+        let no = next + step;
+        next = no + 1;
+        u32::try_from(no).unwrap()
+    })
+}
+
+/// What is found under an item of section 17 or 19.
+fn having(index: &Index, dictionary: u64, value: u64) -> Vec<ConvNo> {
+    let mut got = Vec::new();
+    if dictionary == 17 {
+        let address = std::net::IpAddr::V4(u32::try_from(value).unwrap().into());
+        index.conversations_by_address(address..=address, &mut got).unwrap();
+    } else {
+        let port = u16::try_from(value).unwrap();
+        index.conversations_by_port(port..=port, &mut got).unwrap();
+    }
+    got
+}
+
+#[test]
+fn postings_by_row_groups() {
+    let bytes = fs::read(file("tests/golden/rows.idx")).unwrap();
+    let (sections, index) = (toc(&bytes), Index::from_bytes(bytes.clone()).unwrap());
+    assert_eq!((int(&bytes, 8, 2), int(&bytes, 10, 2)), (4, 0));
+    let groups = index.conversations().div_ceil(128);
+    assert_eq!(groups, 8);
+    let most = size(u64::from((groups / 4).min(16 + groups / 128)));
+    let (mut by_groups, mut by_conversations) = (0, 0);
+    for (dictionary, starts, item_bytes) in [(17, 34, 4), (19, 38, 2)] {
+        let (offset, _, count, _) = sections[&dictionary];
+        let (starts, postings) = (column(&bytes, sections[&starts]), column(&bytes, sections[&(starts + 1)]));
+        for item in 0..count {
+            let value = int(&bytes, offset + item * item_bytes, item_bytes);
+            let list: Vec<u32> = ascending(&postings[size(starts[item])..size(starts[item + 1])]).collect();
+            // Not by a look-up: what the conversations themselves say.
+            let all = index.iter().map(|c| c.unwrap()).filter(|(_, conversation)| {
+                [conversation.a, conversation.b].iter().any(|end| match (dictionary, end.addr) {
+                    (17, Some(std::net::IpAddr::V4(addr))) => u64::from(addr.to_bits()) == value,
+                    (17, _) => false,
+                    _ => end.port.map(u64::from) == Some(value),
+                })
+            });
+            let all: Vec<u32> = all.map(|(no, _)| no.0).collect();
+            let mut of_groups: Vec<u32> = all.iter().map(|no| no / 128).collect();
+            of_groups.dedup();
+            if of_groups.len() <= most {
+                assert_eq!(list, of_groups, "item {value} of section {dictionary}");
+                by_groups += 1;
+            } else {
+                assert_eq!(list, all, "item {value} of section {dictionary}");
+                by_conversations += 1;
+            }
+            assert_eq!(having(&index, dictionary, value).iter().map(|no| no.0).collect::<Vec<_>>(), all);
+        }
+    }
+    assert!(by_groups > 1000 && by_conversations > 10, "{by_groups} and {by_conversations} items");
+}
+
 #[test]
 fn dictionaries_and_postings() {
     let (bytes, index) = golden();
@@ -299,22 +387,9 @@ fn dictionaries_and_postings() {
         assert_eq!((starts[0], starts.len(), starts[count]), (0, count + 1, postings.len() as u64));
         for item in 0..count {
             let value = int(&bytes, offset + item * item_bytes, item_bytes);
-            let mut next = 0;
-            let list = postings[size(starts[item])..size(starts[item + 1])].iter().map(|step| {
-                let no = next + step;
-                next = no + 1;
-                ConvNo(u32::try_from(no).unwrap())
-            });
-            let list: Vec<ConvNo> = list.collect();
-            let mut got = Vec::new();
-            if dictionary == 17 {
-                let address = std::net::IpAddr::V4(u32::try_from(value).unwrap().into());
-                index.conversations_by_address(address..=address, &mut got).unwrap();
-            } else {
-                let port = u16::try_from(value).unwrap();
-                index.conversations_by_port(port..=port, &mut got).unwrap();
-            }
-            assert_eq!(got, list);
+            let list: Vec<ConvNo> =
+                ascending(&postings[size(starts[item])..size(starts[item + 1])]).map(ConvNo).collect();
+            assert_eq!(having(&index, dictionary, value), list);
         }
     }
     // IPv6 addresses are in network order, and ascend in it.
