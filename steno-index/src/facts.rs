@@ -98,8 +98,11 @@ impl Facts {
         if all_are_old { 0 } else { OLDEST_MAJOR_MINOR }
     }
 
-    /// The facts section, and how many tags it has.
-    pub(crate) fn encode(&self) -> Result<(Vec<u8>, u64), IndexError> {
+    /// The bytes of a facts section (`docs/format/index.md` section 5), and how many tags it has.
+    ///
+    /// # Errors
+    /// [`IndexError::TooLarge`]: a text or a list of more than 4 GiB.
+    pub fn encode(&self) -> Result<(Vec<u8>, u64), IndexError> {
         let mut out = Vec::new();
         let mut count = 0;
         let mut put = |tag: u16, value: &[u8]| -> Result<(), IndexError> {
@@ -151,8 +154,11 @@ impl Facts {
         Ok((out, count))
     }
 
-    /// Reads a facts section. Tags that are not known are passed over, and so are causes of losses.
-    pub(crate) fn decode(mut bytes: &[u8], count: u64) -> Result<Self, IndexError> {
+    /// Reads a facts section of `count` tags. Tags that are not known are passed over, and so are causes of losses.
+    ///
+    /// # Errors
+    /// [`IndexError::Corrupt`] where it does not read as such.
+    pub fn decode(mut bytes: &[u8], count: u64) -> Result<Self, IndexError> {
         let mut facts = Self::default();
         for i in 0..count {
             let corrupt = |what| IndexError::corrupt("facts", what, i);

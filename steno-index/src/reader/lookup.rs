@@ -114,6 +114,26 @@ impl Index {
         Ok(Found { items: v4.items + v6.items, postings: v4.postings + v6.postings })
     }
 
+    /// How many addresses occur.
+    pub fn addresses(&self) -> u64 {
+        self.section(V4.items).count.saturating_add(self.section(V6.items).count)
+    }
+
+    /// Gives `each` every address that occurs, once: those of IPv4, then those of IPv6, ascending.
+    ///
+    /// # Errors
+    /// Damage; then some may have been given.
+    pub fn each_address(&self, each: &mut dyn FnMut(IpAddr)) -> Result<(), IndexError> {
+        let (v4, v6) = (self.section(V4.items), self.section(V6.items));
+        for no in 0..v4.count {
+            each(self.v4(no)?.into());
+        }
+        for no in 0..v6.count {
+            each(self.v6(no)?.into());
+        }
+        Ok(())
+    }
+
     /// The conversations that have a port in `range`, of whatever protocol.
     ///
     /// # Errors
