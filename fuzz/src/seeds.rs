@@ -10,11 +10,15 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use steno_core::block::{Block, BlockWriter};
 use steno_core::pcap::{CaptureMeta, CaptureWriter, Format, InterfaceMeta, Record};
 use steno_core::testkit::{RecipePacket, block_of, recipe};
 use steno_index::Facts;
+use steno_query::Store;
+use steno_query::store::CATALOGUE_FILE;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -74,6 +78,7 @@ fn main() -> Result<()> {
     let theirs = captures.first().map(|capture| real::indexes(capture)).unwrap_or_default();
     write(&dir, "version2_index", ours.into_iter().chain(theirs))?;
     write(&dir, "capture_import", captures)?;
+    write(&dir, "catalogue", [catalogue(&blocks)?])?;
     write(&dir, "packet_file", [block])?;
     write(&dir, "query_text", QUERIES.map(|query| query.as_bytes().to_vec()))?;
     Ok(())
@@ -146,6 +151,23 @@ fn version2_index(block: &[u8]) -> Result<Vec<u8>> {
     let mut file = block;
     let _ = steno_index::index_packet_file_version2(&mut file, &Facts::default(), &mut bytes)?;
     Ok(bytes)
+}
+
+/// What is kept of a store whose segments are these blocks.
+fn catalogue(blocks: &[Vec<u8>]) -> Result<Vec<u8>> {
+    let dir = tempfile::tempdir()?;
+    let [packets, indexes] = ["PKT0", "IDX0"].map(|name| dir.path().join(name));
+    for dir in [&packets, &indexes] {
+        fs::create_dir(dir)?;
+    }
+    for (name, block) in (1..).zip(blocks) {
+        fs::write(packets.join(name.to_string()), block)?;
+        fs::write(indexes.join(name.to_string()), index(block)?)?;
+    }
+    // Of what has just been written nothing is kept.
+    sleep(Duration::from_millis(100));
+    Store::open(dir.path())?.keep_catalogue()?;
+    Ok(fs::read(indexes.join(CATALOGUE_FILE))?)
 }
 
 /// Every format that we write, and one compressed.

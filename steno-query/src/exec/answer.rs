@@ -1,5 +1,7 @@
 //! An answer as the caller takes it: packet by packet, or as the bytes of a capture file, and a receipt.
 
+use std::sync::Arc;
+
 use steno_core::{
     PacketNo, SegmentId, TimestampNs,
     packet::Frame,
@@ -18,8 +20,10 @@ use crate::{
     store::{Catalogue, Store},
 };
 
-/// Bytes at which a chunk is full. The packet that reaches them is still in it.
+/// Bytes of a chunk, which a sensor sends in one message.
 const CHUNK_BYTES: usize = 256 << 10;
+/// A chunk is full when no more than this is left. The packet that comes to that is still in it, and hardly any is longer.
+const LAST_BYTES: usize = 16 << 10;
 
 /// The answer to a query: exactly the packets that match, by arrival time, ties in ring order.
 ///
@@ -84,7 +88,8 @@ impl Answer {
         let output = Output::new(options.format, &selected);
         let ended = receipt.truncated_by.map(Some);
         let matcher = Matcher::new(query.expr.clone(), Of::Packets, datagrams);
-        let merge = Merge::new(matcher, times, selected, options.memory_bytes, options.verify_blocks);
+        let room = Arc::clone(catalogue.room());
+        let merge = Merge::new(matcher, times, selected, room, (options.memory_bytes, options.verify_blocks));
         let following = seen.map(|seen| Following { query: query.clone(), seen });
         Self { merge, meter: Meter::new(&options), options, output, receipt, tally: Tally::default(), ended, following }
     }
@@ -104,12 +109,14 @@ impl Answer {
         }
         self.merge.report(&mut self.receipt, &mut self.tally);
         let interrupted = || options.interrupted();
-        let selection = Selection::of(&store.catalogue(), &query.expr, Of::Packets, Some(seen), &interrupted);
+        let catalogue = store.catalogue();
+        let selection = Selection::of(&catalogue, &query.expr, Of::Packets, Some(seen), &interrupted);
         let Selection { times, selected, datagrams, receipt, seen, mended, .. } = selection;
         self.receipt.unreadable.retain(|file| !mended.contains(&file.file));
         self.output.go_on_with(&selected);
         let matcher = Matcher::new(query.expr.clone(), Of::Packets, datagrams);
-        self.merge = Merge::new(matcher, times, selected, options.memory_bytes, options.verify_blocks);
+        let room = Arc::clone(catalogue.room());
+        self.merge = Merge::new(matcher, times, selected, room, (options.memory_bytes, options.verify_blocks));
         self.receipt.join(receipt);
         self.ended = self.receipt.truncated_by.map(Some);
         self.following = seen.map(|seen| Following { query, seen });
@@ -150,18 +157,21 @@ impl Answer {
         Some(packet)
     }
 
-    /// Fills `chunk`, whose memory is used again, with the next bytes of a capture file of [`Options::format`]: about 256 KiB,
-    /// more where a packet is larger, fewer at the end. The chunks one after the other are the file; that of an answer
+    /// Fills `chunk`, whose memory is used again, with the next bytes of a capture file of [`Options::format`]: nearly 256 KiB,
+    /// more only where a packet is longer than 16 KiB, fewer at the end. The chunks one after the other are the file; that of an answer
     /// without packets is an empty capture file. `false`, and an empty chunk, when all has been given out; where the answer follows,
     /// all that there is by now.
     pub fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> bool {
         chunk.clear();
         chunk.append(&mut self.output.ahead);
+        if self.output.stage == Stage::Packets {
+            chunk.reserve(CHUNK_BYTES);
+        }
         if self.output.stage == Stage::Start {
             self.output.stage = Stage::Packets;
             self.output.writer.start(chunk);
         }
-        while chunk.len() < CHUNK_BYTES && self.output.stage == Stage::Packets {
+        while chunk.len() < CHUNK_BYTES - LAST_BYTES && self.output.stage == Stage::Packets {
             if !self.step() {
                 if self.ended.is_none() {
                     // More may come.

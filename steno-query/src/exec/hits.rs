@@ -98,6 +98,11 @@ impl Hits {
         HitIter { hits: self, list, at: first, end }
     }
 
+    /// What those of a segment of `packets` packets take at the most.
+    pub(super) fn most_memory_bytes(packets: u32) -> u64 {
+        u64::from(packets).div_ceil(64) * 16 + 256
+    }
+
     /// Bytes of memory held.
     pub(super) fn memory_bytes(&self) -> u64 {
         let words = match &self.store {
@@ -215,7 +220,7 @@ mod tests {
                 model.range(first..first + count).map(|(&packet, &check)| Hit { packet, check }).collect();
             prop_assert_eq!(hits.count(first, count) as usize, expected.len());
             prop_assert_eq!(hits.iter(first, count).collect::<Vec<_>>(), expected);
-            prop_assert!(hits.memory_bytes() <= u64::from(packets).div_ceil(64) * 16 + 256);
+            prop_assert!(hits.memory_bytes() <= Hits::most_memory_bytes(packets));
         }
     }
 }

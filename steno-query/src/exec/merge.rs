@@ -3,7 +3,7 @@
 //! One heap holds a lower bound for whatever may still come: for a segment that was not opened its earliest time, for a
 //! block that was not loaded likewise, for a loaded block its next packet. What is on top is opened, loaded or delivered.
 //! So the order is exact even where segments overlap, threads interleave, or a clock was set back, and a segment is opened
-//! only when its time comes.
+//! only when its time comes: or a little before, by several threads, where nothing was found in those before it.
 //!
 //! Where the loaded blocks outgrow the memory allowed, the one whose next packet is latest is dropped, and read again from
 //! that packet on when its turn comes: its bound stays in the heap.
@@ -11,13 +11,16 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
+    panic::resume_unwind,
     sync::Arc,
+    thread,
 };
 
 use steno_core::{TimestampNs, block::RawPacket, chain};
 
 use super::{
     damage::Damage,
+    hits::Hits,
     key::{Key, Source},
     loaded::{Entry, Loaded},
     opened::{Due, Opened},
@@ -26,29 +29,39 @@ use crate::{
     TimeSet,
     plan::{Matcher, Selected, Stop},
     receipt::{Outcome, Receipt, Tally, Truncation, Unreadable},
-    store::{Fault, Segment},
+    store::{Fault, KeptOpen, Segment},
 };
 
 /// Packet files that are kept open at once.
 const FILES_OPEN_MAX: usize = 64;
 
+/// Segments that are looked up at once at the most.
+const AT_ONCE_MAX: usize = 256;
+/// Threads that do that: more than there are processors, for a disk that has to be asked is asked by all of them.
+const LOOKING_MAX: usize = 8;
+/// What was found in segments that are looked up before their turn may take one part in so many of the memory.
+const AHEAD_SHARE: u64 = 8;
+
 /// The slot of a block that was not loaded yet.
 const NOT_LOADED: u32 = u32::MAX;
 
 /// When to give up, as the caller says it.
-pub(super) type Interrupted<'a> = &'a dyn Fn() -> Option<Truncation>;
+pub(super) type Interrupted<'a> = &'a (dyn Fn() -> Option<Truncation> + Sync);
 
 /// The merge of all segments.
 #[derive(Debug)]
 pub(super) struct Merge {
     matcher: Matcher,
     times: TimeSet,
+    room: Arc<KeptOpen>,
     always_whole: bool,
     memory_bytes: u64,
     segments: Vec<Planned>,
     waiting: BinaryHeap<Reverse<(Key, Source)>>,
     opened: BTreeMap<u32, Opened>,
     slots: Vec<Slot>,
+    /// How many segments are looked up at once.
+    at_once: usize,
     /// The slot whose packets come next, and the packet delivered last.
     current: Option<usize>,
     delivered: Option<Entry>,
@@ -74,6 +87,8 @@ struct Planned {
     kernel_drops: u64,
     /// Where the blocks begin that are wanted.
     from_bytes: u64,
+    /// What its wanted packets take in memory at the most, until they are read.
+    most_hits_bytes: u64,
     /// The first thing that was wrong with it, in which file, and how many things were.
     damage: Option<(String, String, u64)>,
 }
@@ -90,6 +105,23 @@ enum State {
     Failed,
 }
 
+/// What a look-up came to.
+struct LookedUp {
+    /// What is wrong besides, and in which file.
+    noted: Vec<(String, String)>,
+    found: Result<(Opened, Vec<Due>), Unusable>,
+}
+
+/// Why a look-up came to nothing.
+enum Unusable {
+    /// The index fails.
+    Index(Fault),
+    /// The packet file does.
+    Packets(Fault),
+    /// The caller had to give up.
+    Interrupted(Truncation),
+}
+
 /// Memory for a block.
 #[derive(Debug, Default)]
 struct Slot {
@@ -99,33 +131,37 @@ struct Slot {
 }
 
 impl Merge {
-    /// Of `selected`, whose order is that of ties.
+    /// Of `selected`, whose order is that of ties. Indexes stay open within `room`; blocks take about so much memory, and are
+    /// read whole wherever that lets them be held against a checksum if so wanted.
     pub(super) fn new(
         matcher: Matcher,
         times: TimeSet,
         selected: Vec<Selected>,
-        memory_bytes: u64,
-        always_whole: bool,
+        room: Arc<KeptOpen>,
+        (memory_bytes, always_whole): (u64, bool),
     ) -> Self {
         let bound =
             |(segment, s): (u32, &Selected)| Reverse((Key { time: s.first, segment, packet: 0 }, Source::Segment));
-        let waiting = (0..).zip(&selected).map(bound).collect();
+        let waiting = (0..).zip(&selected).filter(|(_, s)| !s.is_screened_out).map(bound).collect();
         let planned = |s: Selected| Planned {
             segment: s.segment,
-            state: State::NotReached,
+            state: if s.is_screened_out { State::Skipped } else { State::NotReached },
             kernel_drops: s.kernel_drops,
             from_bytes: s.from_bytes,
+            most_hits_bytes: s.packets.map_or(u64::MAX, Hits::most_memory_bytes),
             damage: None,
         };
         Self {
             matcher,
             times,
+            room,
             always_whole,
             memory_bytes,
             segments: selected.into_iter().map(planned).collect(),
             waiting,
             opened: BTreeMap::new(),
             slots: Vec::new(),
+            at_once: 1,
             current: None,
             delivered: None,
         }
@@ -230,7 +266,7 @@ impl Merge {
     fn go_on(&mut self, interrupted: Interrupted<'_>) -> Result<bool, Truncation> {
         let Some(Reverse((key, source))) = self.waiting.pop() else { return Ok(false) };
         match source {
-            Source::Segment => self.open(key, interrupted)?,
+            Source::Segment => self.open_with_next(key, interrupted)?,
             Source::Block { block, slot } => {
                 let there = self.slots.get(slot as usize).is_some_and(|s| s.holds == Some((key.segment, block)));
                 if there {
@@ -269,23 +305,70 @@ impl Merge {
         }
     }
 
+    /// Looks up the segment of `key`, and with it those that come next, the more of them the longer nothing was found; lets
+    /// their blocks wait.
+    fn open_with_next(&mut self, key: Key, interrupted: Interrupted<'_>) -> Result<(), Truncation> {
+        let mut room = self.memory_bytes / AHEAD_SHARE;
+        let mut batch = vec![key];
+        while batch.len() < self.at_once
+            && let Some(Reverse((next, Source::Segment))) = self.waiting.peek()
+        {
+            let next = *next;
+            let needed = self.segments.get(next.segment as usize).map_or(0, |planned| planned.most_hits_bytes);
+            let Some(left) = room.checked_sub(needed) else { break };
+            room = left;
+            let _same = self.waiting.pop();
+            batch.push(next);
+        }
+        let looked_up = self.look_up_all(&batch, interrupted);
+        let mut outcome = Ok(());
+        let before = self.opened.len();
+        for (key, looked_up) in batch.into_iter().zip(looked_up) {
+            outcome = outcome.and(self.take_up(key, looked_up));
+        }
+        let found_nothing = self.opened.len() == before;
+        self.at_once = if found_nothing { (self.at_once * 2).min(AT_ONCE_MAX) } else { 1 };
+        outcome
+    }
+
     /// Looks a segment up, and lets its blocks wait.
     fn open(&mut self, key: Key, interrupted: Interrupted<'_>) -> Result<(), Truncation> {
-        let Some(planned) = self.segments.get_mut(key.segment as usize) else { return Ok(()) };
-        let segment = Arc::clone(&planned.segment);
-        let index = match segment.index() {
-            Ok(index) => index,
-            Err(fault) => {
-                planned.fail(&fault);
-                return Ok(());
-            }
+        let Some(planned) = self.segments.get(key.segment as usize) else { return Ok(()) };
+        let looked_up = planned.look_up(&self.matcher, &self.times, &self.room, interrupted);
+        self.take_up(key, looked_up)
+    }
+
+    /// Looks up the segments of `batch`, by several threads where they are several.
+    fn look_up_all(&self, batch: &[Key], interrupted: Interrupted<'_>) -> Vec<LookedUp> {
+        let Self { segments, matcher, times, room, .. } = self;
+        let look = |keys: &[Key]| -> Vec<LookedUp> {
+            let planned = keys.iter().filter_map(|key| segments.get(key.segment as usize));
+            planned.map(|planned| planned.look_up(matcher, times, room, interrupted)).collect()
         };
-        if let Err(fault) = index.facts() {
-            planned.note(segment.index_name(), fault.to_string());
+        if let [_] = batch {
+            return look(batch);
         }
-        let wanted = (&self.times, planned.from_bytes);
-        let mut damaged = |damage| planned.note_packets(&damage);
-        match Opened::look_up(&segment, index, &self.matcher, wanted, interrupted, &mut damaged) {
+        let (look, share) = (&look, batch.len().div_ceil(LOOKING_MAX).max(1));
+        thread::scope(|scope| {
+            let looking: Vec<_> = batch.chunks(share).map(|keys| scope.spawn(move || look(keys))).collect();
+            looking.into_iter().flat_map(|share| share.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        })
+    }
+
+    /// Takes up what a look-up came to.
+    fn take_up(&mut self, key: Key, LookedUp { noted, found }: LookedUp) -> Result<(), Truncation> {
+        let Some(planned) = self.segments.get_mut(key.segment as usize) else { return Ok(()) };
+        match found {
+            // It is done again.
+            Err(Unusable::Interrupted(by)) => {
+                self.waiting.push(Reverse((key, Source::Segment)));
+                return Err(by);
+            }
+            Err(Unusable::Index(fault)) => planned.fail(&fault),
+            Err(Unusable::Packets(fault)) => {
+                planned.state = State::Failed;
+                planned.note(planned.segment.packet_name(), fault.to_string());
+            }
             Ok((_, due)) if due.is_empty() => planned.state = State::Skipped,
             Ok((opened, due)) => {
                 let _new = self.opened.insert(key.segment, opened);
@@ -294,16 +377,8 @@ impl Merge {
                     self.waiting.push(Reverse((bound, Source::Block { block, slot: NOT_LOADED })));
                 }
             }
-            Err(Stop::Index(e)) => planned.fail(&Fault::of_index(&e)),
-            Err(Stop::Packets(fault)) => {
-                planned.state = State::Failed;
-                planned.note(segment.packet_name(), fault.to_string());
-            }
-            Err(Stop::Interrupted(by)) => {
-                self.waiting.push(Reverse((key, Source::Segment)));
-                return Err(by);
-            }
         }
+        noted.into_iter().for_each(|(file, what)| planned.note(file, what));
         Ok(())
     }
 
@@ -388,6 +463,29 @@ impl Merge {
 }
 
 impl Planned {
+    /// Looks it up.
+    fn look_up(&self, matcher: &Matcher, times: &TimeSet, room: &KeptOpen, interrupted: Interrupted<'_>) -> LookedUp {
+        let (segment, mut noted) = (&self.segment, Vec::new());
+        let index = match segment.index_within(room) {
+            Ok(index) => index,
+            Err(fault) => return LookedUp { noted, found: Err(Unusable::Index(fault)) },
+        };
+        if let Err(fault) = index.facts() {
+            noted.push((segment.index_name(), fault.to_string()));
+        }
+        let wanted = (times, self.from_bytes);
+        let mut damaged = |damage: Damage| {
+            noted.push((segment.packet_name(), Fault::DamagedPackets(chain(&damage)).to_string()));
+        };
+        let found = Opened::look_up(segment, index, matcher, wanted, interrupted, &mut damaged);
+        let found = found.map_err(|stop| match stop {
+            Stop::Index(e) => Unusable::Index(Fault::of_index(&e)),
+            Stop::Packets(fault) => Unusable::Packets(fault),
+            Stop::Interrupted(by) => Unusable::Interrupted(by),
+        });
+        LookedUp { noted, found }
+    }
+
     /// Its index cannot be used.
     fn fail(&mut self, fault: &Fault) {
         self.state = State::Failed;

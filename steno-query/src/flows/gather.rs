@@ -55,6 +55,10 @@ pub(crate) fn gather(catalogue: &Catalogue, query: &Query, options: &Options) ->
         tally: Tally::default(),
     };
     for (at, each) in selected.iter().enumerate() {
+        if each.is_screened_out {
+            gathering.tally.note(&each.segment, Outcome::Skipped);
+            continue;
+        }
         if receipt.truncated_by.is_none() {
             receipt.truncated_by = gathering.add(&each.segment, options, &mut receipt);
         }

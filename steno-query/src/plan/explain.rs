@@ -101,7 +101,11 @@ pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -
     };
     let mut tally = Tally::default();
     for (at, each) in selected.iter().enumerate() {
-        let looked_up = each.segment.index().map_err(Failure::Fault).and_then(|index| {
+        if each.is_screened_out {
+            tally.note(&each.segment, Outcome::Skipped);
+            continue;
+        }
+        let looked_up = each.segment.index_within(catalogue.room()).map_err(Failure::Fault).and_then(|index| {
             let found = match index {
                 SegmentIndex::Native(index) => look_up(&index, &matcher, options),
                 SegmentIndex::Version2(segment) => look_up_version2(segment, &matcher),

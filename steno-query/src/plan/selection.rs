@@ -12,11 +12,15 @@ use std::{
 use steno_core::{SegmentId, TimestampNs};
 use steno_index::{AnyIndex, Attribute, Version2Index};
 
-use super::datagrams::{Around, Datagrams, REASSEMBLY_NS};
+use super::{
+    Lookup,
+    datagrams::{Around, Datagrams, REASSEMBLY_NS},
+    screen::Screen,
+};
 use crate::{
     Expr, TimeSet, TimeSpan,
     receipt::{Held, Receipt, Truncation, Unreadable, Unsealed},
-    store::{Catalogue, Fault, OpenFile, Orphan, Segment},
+    store::{Catalogue, Fault, KeptSegment, OpenFile, Orphan, Segment},
 };
 
 /// The segments that may hold matches, and all that is known of the others.
@@ -36,6 +40,8 @@ pub(crate) struct Selection {
     pub(crate) mended: Vec<String>,
     /// Whether the file that was found unreadable last had not been named before.
     named_now: bool,
+    /// What a segment has to have.
+    screen: Screen,
 }
 
 /// What an answer is made of, as far as it decides where to look.
@@ -53,10 +59,14 @@ pub(crate) struct Selected {
     pub(crate) segment: Arc<Segment>,
     /// No packet is earlier.
     pub(crate) first: TimestampNs,
+    /// How many packets it has; `None` where that is not known.
+    pub(crate) packets: Option<u32>,
     /// Packets that the kernel dropped in the time asked, as this segment tells.
     pub(crate) kernel_drops: u64,
     /// Where the blocks begin that are to be searched: those before it have been.
     pub(crate) from_bytes: u64,
+    /// Whether its filter shows that it holds no match: it is not to be opened.
+    pub(crate) is_screened_out: bool,
 }
 
 /// How far an answer that goes on has got.
@@ -103,10 +113,10 @@ impl Selection {
         let receipt = Receipt { asked_from: span.from, asked_until: span.until, ..Receipt::default() };
         let joins = !times.is_empty() && (answer == Of::Flows || expr.looks_at_transport());
         let datagrams = Datagrams::default();
-        let mut selection =
-            Self { times, selected: Vec::new(), datagrams, receipt, seen, mended: Vec::new(), named_now: false };
+        let (selected, mended, screen) = (Vec::new(), Vec::new(), Screen::of(&Lookup::of(expr)));
+        let mut selection = Self { times, selected, datagrams, receipt, seen, mended, named_now: false, screen };
         let mut around = joins.then(|| Surroundings::of(&span));
-        for (at, segment) in catalogue.segments().iter().enumerate() {
+        for (at, (segment, kept)) in catalogue.segments_and_kept().enumerate() {
             if let Some(by) = interrupted() {
                 selection.receipt.truncated_by = Some(by);
                 let rest = (catalogue.segments().len() - at) as u64;
@@ -115,21 +125,21 @@ impl Selection {
                 break;
             }
             let key = (segment.thread(), segment.id());
-            selection.consider_parts(catalogue, key, std::slice::from_ref(segment), &mut around);
+            selection.consider_parts(catalogue, key, (std::slice::from_ref(segment), kept), &mut around);
         }
         for orphan in catalogue.orphans() {
             selection.add_orphan(orphan);
         }
         for file in catalogue.open_files() {
             match catalogue.now(file.thread, file.id) {
-                Some(parts) => selection.consider_parts(catalogue, (file.thread, file.id), &parts, &mut around),
+                Some(parts) => selection.consider_parts(catalogue, (file.thread, file.id), (&parts, None), &mut around),
                 None => selection.add_open_file(file),
             }
         }
         for (thread, id) in catalogue.begun_since() {
             // One that is not known any more is a segment of the time after the question.
             if let Some(parts) = catalogue.now(thread, id) {
-                selection.consider_parts(catalogue, (thread, id), &parts, &mut around);
+                selection.consider_parts(catalogue, (thread, id), (&parts, None), &mut around);
             }
         }
         selection.selected.sort_by_key(|selected| (selected.segment.thread(), selected.segment.id()));
@@ -142,12 +152,12 @@ impl Selection {
         selection
     }
 
-    /// A segment, which may come in parts while it is written.
+    /// A segment, which may come in parts while it is written, and what is kept of it otherwise.
     fn consider_parts(
         &mut self,
         catalogue: &Catalogue,
         key: (u32, SegmentId),
-        parts: &[Arc<Segment>],
+        (parts, kept): (&[Arc<Segment>], Option<&KeptSegment>),
         around: &mut Option<Surroundings>,
     ) {
         let searched = self.seen.as_ref().and_then(|seen| seen.files.get(&key).copied());
@@ -155,7 +165,7 @@ impl Selection {
         for part in parts {
             let end = part.end_bytes().unwrap_or(u64::MAX);
             let from_bytes = searched.map_or(0, |searched| if end <= searched { u64::MAX } else { searched });
-            all = all.max(self.consider(catalogue, part, from_bytes, around));
+            all = all.max(self.consider(catalogue, (part, kept), from_bytes, around));
             until = until.max(end);
         }
         let is_new = match all {
@@ -178,7 +188,7 @@ impl Selection {
     fn consider(
         &mut self,
         catalogue: &Catalogue,
-        segment: &Arc<Segment>,
+        (segment, kept): (&Arc<Segment>, Option<&KeptSegment>),
         from_bytes: u64,
         around: &mut Option<Surroundings>,
     ) -> Considered {
@@ -206,7 +216,10 @@ impl Selection {
                 if self.times.overlaps(first, last) {
                     self.receipt.segments.of_1_0_1 += u64::from(summary.of_1_0_1);
                     let kernel_drops = lost.map_or(0, |lost| lost.kernel_drops(&self.times));
-                    self.selected.push(Selected { segment: Arc::clone(segment), first, kernel_drops, from_bytes });
+                    let is_screened_out = self.screens_out(kept);
+                    let (segment, packets) = (Arc::clone(segment), summary.packets);
+                    let from = Selected { segment, first, packets, kernel_drops, from_bytes, is_screened_out };
+                    self.selected.push(from);
                     return Considered::Within;
                 }
                 Considered::Outside
@@ -218,6 +231,12 @@ impl Selection {
                 Considered::Unreadable
             }
         }
+    }
+
+    /// Whether what is kept of a segment shows that nothing matches in it.
+    fn screens_out(&self, kept: Option<&KeptSegment>) -> bool {
+        self.screen != Screen::Open
+            && kept.and_then(KeptSegment::filter).is_some_and(|filter| !self.screen.passes(filter))
     }
 
     fn add_orphan(&mut self, orphan: &Orphan) {

@@ -1,30 +1,24 @@
 //! What a store held when it was last listed.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, Metadata},
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs::Metadata, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
 
 use steno_core::{SegmentId, TimestampNs};
 use steno_index::log::OpenPart;
 
-use super::{
-    Fault, Segment, ThreadDirs,
-    scan::{Names, names},
-    segment::KeptOpen,
-};
+use super::{Fault, KeptSegment, Segment, ThreadDirs, listing::Listing, segment::KeptOpen};
 
 /// What a store held when it was last listed. It stays as it is; [`Store::refresh`](super::Store::refresh) makes a new one.
 #[derive(Debug)]
 pub struct Catalogue {
-    segments: Vec<Arc<Segment>>,
+    segments: Arc<Vec<Arc<Segment>>>,
+    /// What the catalogue files keep of each segment.
+    kept: Arc<Vec<Option<KeptSegment>>>,
     orphans: Vec<Orphan>,
     open_files: Vec<OpenFile>,
     live: Option<Live>,
-    room: KeptOpen,
+    room: Arc<KeptOpen>,
+    /// The threads as they were listed.
+    listings: Vec<Listing>,
 }
 
 /// Something that cannot be searched: a file whose other half is missing, or a directory that could not be listed.
@@ -60,7 +54,7 @@ const FILLING_NS: u64 = 10_000_000_000;
 const COARSE_NS: u64 = 1_000_000_000;
 
 impl OpenFile {
-    fn new(name: String, thread: u32, id: SegmentId, metadata: &Metadata) -> Self {
+    pub(super) fn new(name: String, thread: u32, id: SegmentId, metadata: &Metadata) -> Self {
         let modified = u64::try_from(metadata.mtime()).unwrap_or(0).saturating_mul(1_000_000_000);
         let modified = TimestampNs(modified.saturating_add(u64::try_from(metadata.mtime_nsec()).unwrap_or(0)));
         // A file that was last written before its name was due: the clock was set back, and names go on ascending. Then the
@@ -90,30 +84,47 @@ struct Live {
 
 impl Catalogue {
     /// Lists `threads`. What `before` knows of a segment that is still there is kept.
-    pub(super) fn list(threads: Vec<ThreadDirs>, before: Option<&Self>, logs: Option<&Arc<dyn OpenLogs>>) -> Self {
-        let known: BTreeMap<_, _> = before
-            .iter()
-            .flat_map(|c| &c.segments)
-            .filter(|s| s.is_current())
-            .map(|s| ((s.thread(), s.id()), Arc::clone(s)))
-            .collect();
-        let threads: Vec<_> = threads.into_iter().map(Arc::new).collect();
-        let mut listed = Self {
-            segments: Vec::new(),
-            orphans: Vec::new(),
-            open_files: Vec::new(),
-            live: logs.map(|logs| Live { logs: Arc::clone(logs), threads: threads.clone() }),
-            room: KeptOpen::with(0),
+    pub(super) fn list(threads: &[ThreadDirs], before: Option<&Self>, logs: Option<&Arc<dyn OpenLogs>>) -> Self {
+        let listed = |dirs: &ThreadDirs| {
+            let known = before.and_then(|before| before.listings.iter().find(|listing| listing.is_of(dirs)));
+            Listing::of(dirs, known)
         };
-        threads.iter().for_each(|dirs| listed.add_thread(dirs, &known));
-        listed.segments.sort_by_key(|s| (s.thread(), s.id()));
-        listed.room = KeptOpen::with(listed.segments.iter().filter(|s| s.is_kept_open()).count());
-        listed
+        let listings: Vec<Listing> = threads.iter().map(listed).collect();
+        let orphans = listings.iter().flat_map(|listing| listing.orphans.iter().cloned()).collect();
+        let open_files = listings.iter().flat_map(|listing| listing.open_files.iter().cloned()).collect();
+        let threads = || listings.iter().map(|listing| Arc::clone(&listing.dirs)).collect();
+        let live = logs.map(|logs| Live { logs: Arc::clone(logs), threads: threads() });
+        let same = |(one, other): (&Listing, &Listing)| Arc::ptr_eq(&one.segments, &other.segments);
+        if let Some(before) = before
+            && before.listings.len() == listings.len()
+            && before.listings.iter().zip(&listings).all(same)
+        {
+            let (segments, kept) = (Arc::clone(&before.segments), Arc::clone(&before.kept));
+            return Self { segments, kept, orphans, open_files, live, room: Arc::clone(&before.room), listings };
+        }
+        let mut by_thread: Vec<&Listing> = listings.iter().collect();
+        by_thread.sort_by_key(|listing| listing.dirs.thread);
+        let segments: Vec<_> = by_thread.iter().flat_map(|listing| listing.segments.iter().cloned()).collect();
+        let kept = by_thread.iter().flat_map(|listing| listing.kept_segments.iter().cloned()).collect();
+        let room = KeptOpen::with(segments.iter().filter(|s| s.is_kept_open()).count());
+        let (segments, kept, room) = (Arc::new(segments), Arc::new(kept), Arc::new(room));
+        Self { segments, kept, orphans, open_files, live, room, listings }
     }
 
     /// The segments that are whole by their names, by thread and name.
     pub fn segments(&self) -> &[Arc<Segment>] {
         &self.segments
+    }
+
+    /// The segments with what is kept of each.
+    pub(crate) fn segments_and_kept(&self) -> impl ExactSizeIterator<Item = (&Arc<Segment>, Option<&KeptSegment>)> {
+        self.segments.iter().zip(self.kept.iter().map(Option::as_ref))
+    }
+
+    /// Of how many segments no catalogue file keeps anything, though one could: the next one that is written
+    /// ([`Store::keep_catalogue`](super::Store::keep_catalogue)) has them, unless they cannot be read.
+    pub fn not_kept(&self) -> usize {
+        self.segments_and_kept().filter(|(segment, kept)| kept.is_none() && segment.may_be_kept()).count()
     }
 
     /// What cannot be searched for lack of its other half.
@@ -147,80 +158,13 @@ impl Catalogue {
         files
     }
 
-    pub(crate) fn room(&self) -> &KeptOpen {
+    /// How many more indexes may be kept open.
+    pub(crate) fn room(&self) -> &Arc<KeptOpen> {
         &self.room
     }
 
-    fn add_thread(&mut self, dirs: &Arc<ThreadDirs>, known: &BTreeMap<(u32, SegmentId), Arc<Segment>>) {
-        let thread = dirs.thread;
-        // A packet file is published before its index, so that an index listed first has its packet file by then.
-        let index = self.listing(format!("IDX{thread}"), &dirs.index);
-        let packets = self.listing(format!("PKT{thread}"), &dirs.packets);
-        let (Some(index), Some(packets)) = (index, packets) else { return };
-        for &id in packets.sealed.union(&index.sealed) {
-            let segment =
-                known.get(&(thread, id)).cloned().unwrap_or_else(|| Arc::new(Segment::new(Arc::clone(dirs), id)));
-            let (packet_file, index_file) = (segment.packet_file(), segment.index_file());
-            // What one listing lacks may have come, and what it has may have gone, between the two.
-            let has_packets = packets.sealed.contains(&id) || packet_file.exists();
-            let has_index = index.sealed.contains(&id) || index_file.exists();
-            if has_packets && has_index {
-                self.segments.push(segment);
-            } else if has_packets && packet_file.exists() {
-                let hidden_index = dirs.index.join(id.hidden_name());
-                match fs::metadata(&packet_file) {
-                    // Being published: its index is about to get its name too.
-                    Ok(metadata) if hidden_index.exists() => {
-                        self.open_files.push(OpenFile::new(segment.packet_name(), thread, id, &metadata));
-                    }
-                    Ok(_) if index_file.exists() => self.segments.push(segment),
-                    _ => self.orphan(segment.packet_name(), packet_file, Fault::NoIndex),
-                }
-            } else if has_index && index_file.exists() && !dirs.packets.join(id.hidden_name()).exists() {
-                // With its packet file hidden it belongs to that, which is among the open ones: stenographer 1.0.1, stopped
-                // on a quiet link, publishes an index alone and leaves an empty packet file.
-                self.orphan(segment.index_name(), index_file, Fault::NoPackets);
-            }
-        }
-        self.add_hidden(dirs, &index, &packets);
-    }
-
-    /// Files with a leading dot that have not been published since they were listed.
-    fn add_hidden(&mut self, dirs: &ThreadDirs, index: &Names, packets: &Names) {
-        let thread = dirs.thread;
-        for &id in &packets.hidden {
-            let path = dirs.packets.join(id.hidden_name());
-            let name = format!("PKT{thread}/{}", id.hidden_name());
-            match fs::metadata(&path) {
-                Ok(metadata) => self.open_files.push(OpenFile::new(name, thread, id, &metadata)),
-                // Published between the listing and now: it has just become too young to be searched.
-                Err(_) if self.segments.iter().any(|s| s.thread() == thread && s.id() == id) => {}
-                Err(_) => match fs::metadata(dirs.packets.join(id.to_string())) {
-                    Ok(metadata) => self.open_files.push(OpenFile::new(name, thread, id, &metadata)),
-                    Err(e) => self.orphan(name, path, Fault::of_io(&e)),
-                },
-            }
-        }
-        for &id in index.hidden.difference(&packets.hidden) {
-            if !packets.sealed.contains(&id) && dirs.index.join(id.hidden_name()).exists() {
-                let name = format!("IDX{thread}/{}", id.hidden_name());
-                self.orphan(name, dirs.index.join(id.hidden_name()), Fault::NoPackets);
-            }
-        }
-    }
-
-    fn listing(&mut self, name: String, dir: &Path) -> Option<Names> {
-        match names(dir) {
-            Ok(names) => Some(names),
-            Err(e) => {
-                self.orphan(name, dir.to_owned(), Fault::Io(e.to_string()));
-                None
-            }
-        }
-    }
-
-    fn orphan(&mut self, name: String, path: PathBuf, fault: Fault) {
-        self.orphans.push(Orphan { name, path, fault });
+    pub(super) fn listings(&self) -> &[Listing] {
+        &self.listings
     }
 }
 

@@ -80,7 +80,7 @@ impl Store {
     /// named in every receipt.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
         let place = Place::Directory(dir.as_ref().to_owned());
-        let catalogue = Catalogue::list(place.threads()?, None, None);
+        let catalogue = Catalogue::list(&place.threads()?, None, None);
         Ok(Self(Arc::new(Inner { place, catalogue: RwLock::new(Arc::new(catalogue)), logs: None })))
     }
 
@@ -91,7 +91,7 @@ impl Store {
 
     /// The same where captures write into it, of which `logs` tells what their open files hold.
     pub fn of_capture(threads: Vec<ThreadDirs>, logs: Option<Arc<dyn OpenLogs>>) -> Self {
-        let catalogue = Catalogue::list(threads.clone(), None, logs.as_ref());
+        let catalogue = Catalogue::list(&threads, None, logs.as_ref());
         Self(Arc::new(Inner { place: Place::Threads(threads), catalogue: RwLock::new(Arc::new(catalogue)), logs }))
     }
 
@@ -101,9 +101,25 @@ impl Store {
     /// As [`Self::open`]; the store then stays as it was.
     pub fn refresh(&self) -> Result<(), StoreError> {
         let threads = self.0.place.threads()?;
-        let fresh = Arc::new(Catalogue::list(threads, Some(&self.catalogue()), self.0.logs.as_ref()));
+        let fresh = Arc::new(Catalogue::list(&threads, Some(&self.catalogue()), self.0.logs.as_ref()));
         *self.0.catalogue.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = fresh;
         Ok(())
+    }
+
+    /// Writes down what the indexes of the segments say, in a file beside them ([`CATALOGUE_FILE`](super::CATALOGUE_FILE)):
+    /// whoever opens the store afterwards need not open each of them, and passes over segments without the address that is
+    /// asked for. Opens the indexes of which nothing is kept yet. The store itself heeds it after [`Self::refresh`].
+    ///
+    /// # Errors
+    /// What the system says of the first directory that cannot be written to. The others are written.
+    pub fn keep_catalogue(&self) -> io::Result<()> {
+        let catalogue = self.catalogue();
+        let mut outcome = Ok(());
+        for listing in catalogue.listings() {
+            let written = listing.keep();
+            outcome = outcome.and(written);
+        }
+        outcome
     }
 
     /// The threads and where their files are.

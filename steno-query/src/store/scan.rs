@@ -39,17 +39,45 @@ pub(super) fn threads(dir: &Path) -> io::Result<Vec<ThreadDirs>> {
     Ok(numbers.into_iter().map(dirs).collect())
 }
 
-/// The names in a directory of segments.
+/// The names in a directory of segments, ascending.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// Published files.
-    pub(super) sealed: BTreeSet<SegmentId>,
+    pub(super) sealed: Vec<SegmentId>,
     /// Files with a leading dot.
-    pub(super) hidden: BTreeSet<SegmentId>,
+    pub(super) hidden: Vec<SegmentId>,
 }
 
-/// Lists a directory of packet files or of index files. Other names than those of segments are not ours.
-pub(super) fn names(dir: &Path) -> io::Result<Names> {
-    let (sealed, hidden) = steno_index::segment::scan_dir(dir)?;
-    Ok(Names { sealed: sealed.into_iter().collect(), hidden: hidden.into_iter().collect() })
+impl Names {
+    /// Lists a directory of packet files or of index files. Other names than those of segments are not ours.
+    pub(super) fn of(dir: &Path) -> io::Result<Self> {
+        let (sealed, hidden) = steno_index::segment::scan_dir(dir)?;
+        Ok(Self { sealed, hidden })
+    }
+}
+
+/// The members of two lists, which ascend, and whether each is in the one and in the other.
+pub(super) fn either<'a>(
+    one: &'a [SegmentId],
+    other: &'a [SegmentId],
+) -> impl Iterator<Item = (SegmentId, [bool; 2])> + 'a {
+    let (mut one, mut other) = (one.iter().copied().peekable(), other.iter().copied().peekable());
+    std::iter::from_fn(move || {
+        let next = [one.peek(), other.peek()].into_iter().flatten().min().copied()?;
+        Some((next, [one.next_if_eq(&next).is_some(), other.next_if_eq(&next).is_some()]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_told_apart_member_by_member() {
+        let ids = |numbers: &[u64]| numbers.iter().copied().map(SegmentId).collect::<Vec<_>>();
+        let found: Vec<_> = either(&ids(&[1, 3, 4]), &ids(&[0, 3, 5])).map(|(id, [a, b])| (id.0, a, b)).collect();
+        let expected = [(0, false, true), (1, true, false), (3, true, true), (4, true, false), (5, false, true)];
+        assert_eq!(found, expected);
+        assert_eq!(either(&[], &[]).count(), 0);
+    }
 }

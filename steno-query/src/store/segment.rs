@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::FileExt,
     path::PathBuf,
     sync::{
         Arc, OnceLock,
@@ -17,7 +17,7 @@ use steno_core::{
 };
 use steno_index::{AnyIndex, Facts, Index, log::OpenPart, segment::SegmentPaths};
 
-use super::{Fault, Lost, ThreadDirs, version2::Version2Segment};
+use super::{Fault, Lost, ThreadDirs, identity::Identity, version2::Version2Segment};
 
 /// A packet file and its index.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ pub struct Segment {
     summary: OnceLock<Summary>,
     /// The index, kept open as long as there is room for it.
     index: OnceLock<SegmentIndex>,
-    /// The inode of the index file that the two above are of.
-    inode: OnceLock<u64>,
+    /// Of the index file that the two above are of.
+    identity: OnceLock<Identity>,
     /// The packet file, of one that was being written: it may get another name, and go, while it is read.
     packets: Option<Arc<File>>,
     /// The number of the first packet: of one that was being written, this may be a part.
@@ -54,6 +54,10 @@ pub(crate) struct Summary {
     pub(crate) times: Option<(TimestampNs, TimestampNs)>,
     /// Times between which all packets certainly lie; `None` without packets.
     pub(crate) bounds: Option<(TimestampNs, TimestampNs)>,
+    /// Packets, where its index says that.
+    pub(crate) packets: Option<u32>,
+    /// Whether its index is Steno's own, not one of version 2.
+    pub(crate) is_native: bool,
     /// Whether its index is one that stenographer 1.0.1 wrote.
     pub(crate) of_1_0_1: bool,
     /// What was never captured; `None` where that is nothing, or is not known.
@@ -100,12 +104,15 @@ impl SegmentIndex {
     fn summary(&self) -> Summary {
         // Facts that do not read are found again, and reported, when the segment's turn comes.
         let lost = self.facts().ok().flatten().and_then(Lost::of).map(Arc::new);
+        let packets = self.packets();
         match self {
             Self::Native(index) => {
-                Summary { times: index.time_range(), bounds: index.time_range(), of_1_0_1: false, lost }
+                let times = index.time_range();
+                Summary { times, bounds: times, packets, is_native: true, of_1_0_1: false, lost }
             }
             Self::Version2(segment) => {
-                Summary { times: segment.times(), bounds: segment.bounds(), of_1_0_1: segment.is_of_1_0_1(), lost }
+                let (times, bounds, of_1_0_1) = (segment.times(), segment.bounds(), segment.is_of_1_0_1());
+                Summary { times, bounds, packets, is_native: false, of_1_0_1, lost }
             }
         }
     }
@@ -118,11 +125,16 @@ impl Segment {
             id,
             summary: OnceLock::new(),
             index: OnceLock::new(),
-            inode: OnceLock::new(),
+            identity: OnceLock::new(),
             packets: None,
             first_packet: 0,
             end_bytes: None,
         }
+    }
+
+    /// One of which `summary` is known, of the index file that `identity` tells.
+    pub(super) fn with(dirs: Arc<ThreadDirs>, id: SegmentId, identity: Identity, summary: Summary) -> Self {
+        Self { identity: identity.into(), summary: summary.into(), ..Self::new(dirs, id) }
     }
 
     /// What a file that is being written holds by the indexes of its parts; `None` where the file is gone.
@@ -136,8 +148,8 @@ impl Segment {
             let index = SegmentIndex::Native(index);
             let (summary, index) = (index.summary().into(), index.into());
             let (dirs, packets) = (Arc::clone(dirs), Some(Arc::clone(&packets)));
-            let (inode, end_bytes) = (OnceLock::new(), Some(end_bytes));
-            Arc::new(Self { dirs, id, summary, index, inode, packets, first_packet, end_bytes })
+            let (identity, end_bytes) = (OnceLock::new(), Some(end_bytes));
+            Arc::new(Self { dirs, id, summary, index, identity, packets, first_packet, end_bytes })
         };
         Some(parts.into_iter().map(part).collect())
     }
@@ -192,27 +204,35 @@ impl Segment {
         format!("IDX{}/{}", self.dirs.thread, self.id)
     }
 
-    /// The index, opened if it is not open. Opening reads its footer and its tables, not its contents; of a segment of
+    /// The index, opened if it is not open, or another file by now. Opening reads its footer and its tables, not its contents; of a segment of
     /// stenographer 1.0.1, the first and the last block header too.
     ///
     /// # Errors
     /// Why it cannot be used. It is tried again at the next call.
     pub fn index(&self) -> Result<SegmentIndex, Fault> {
-        if let Some(index) = self.index.get() {
+        if let Some(index) = self.index.get().filter(|_| self.is_as_it_was()) {
             return Ok(index.clone());
         }
         let path = self.index_file();
         // Before the file is opened: should it be replaced between the two, the next refresh forgets what was read.
-        let inode = fs::metadata(&path).map_err(|e| Fault::of_io(&e))?.ino();
+        let identity = Identity::of(&fs::metadata(&path).map_err(|e| Fault::of_io(&e))?);
         let index = match AnyIndex::open(&path).map_err(|e| Fault::of_index(&e))? {
             AnyIndex::Native(index) => SegmentIndex::Native(Arc::new(index)),
             AnyIndex::Version2(index) => {
                 SegmentIndex::Version2(Arc::new(Version2Segment::new(index, &self.packet_file())?))
             }
         };
-        let _known = self.inode.set(inode);
+        let _known = self.identity.set(identity);
         let _known = self.summary.set(index.summary());
         Ok(index)
+    }
+
+    /// Whether an index that is kept open is still that of the file: pages of it that were held against their checksums are not held
+    /// against them again, whatever has become of them on the disk.
+    fn is_as_it_was(&self) -> bool {
+        let now = || fs::metadata(self.index_file()).map(|metadata| Identity::of(&metadata));
+        // The index of a file that is being written is in memory.
+        self.packets.is_some() || self.identity().is_some_and(|before| now().is_ok_and(|now| now == before))
     }
 
     /// Whether the packet file is the one that `index` describes, as far as its first and its last block tell.
@@ -249,17 +269,31 @@ impl Segment {
         if let Some(summary) = self.summary.get() {
             return Ok(summary.clone());
         }
-        let index = self.index()?;
-        let summary = index.summary();
-        if self.index.get().is_none() && room.take() && self.index.set(index).is_err() {
-            room.give_back();
-        }
-        Ok(summary)
+        Ok(self.index_within(room)?.summary())
     }
 
-    /// Whether what is known of it is still that of its files. An index that was lost or damaged may have been built again.
-    pub(super) fn is_current(&self) -> bool {
-        self.inode.get().is_none_or(|&inode| fs::metadata(self.index_file()).is_ok_and(|now| now.ino() == inode))
+    /// The index, which stays open if there is room for it.
+    pub(crate) fn index_within(&self, room: &KeptOpen) -> Result<SegmentIndex, Fault> {
+        let index = self.index()?;
+        if self.index.get().is_none() && room.take() && self.index.set(index.clone()).is_err() {
+            room.give_back();
+        }
+        Ok(index)
+    }
+
+    /// The index file that what is known of it is of; `None` where nothing is known.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.identity.get().copied()
+    }
+
+    /// Whether its index was opened before, or is known without, and what it said was of use.
+    pub fn is_known(&self) -> bool {
+        self.summary.get().is_some()
+    }
+
+    /// Whether its index is one that a catalogue file keeps something of, as far as is known.
+    pub(super) fn may_be_kept(&self) -> bool {
+        self.summary.get().is_none_or(|summary| summary.is_native)
     }
 
     /// Whether its index is kept open.

@@ -8,6 +8,7 @@ mod everywhere;
 mod flows;
 mod fragments;
 mod generate;
+mod kept;
 mod losses;
 mod model;
 mod old_index;
