@@ -4,7 +4,8 @@
 //! what cannot be read is known, said and counted before a query meets it; and it gives a query what the store holds
 //! *now*, pinned, so that nothing goes from under it.
 //!
-//! It reads no packet and removes nothing.
+//! It reads no packet and removes nothing; what it writes is the catalogue files (`docs/format/catalogue.md`), which are made
+//! of what the indexes say.
 
 use std::{
     collections::BTreeMap,
@@ -43,6 +44,13 @@ const NAME_SLACK_NS: u64 = 60_000_000_000;
 const PUBLISHING: Duration = Duration::from_secs(30);
 /// How often a query asks again for what retention has just taken.
 const ATTEMPTS: usize = 8;
+/// The catalogue files are written anew when one segment in so many is not in them: then all of them together cost no more than
+/// so many times the last one.
+const KEEP_ONE_IN: usize = 8;
+/// And when any is not in them for so long, which it takes to open a few after a start.
+const KEEP_AT_LEAST_EVERY: Duration = Duration::from_secs(600);
+/// But no sooner than so long after the last time: among them may be some that cannot be read, and never will be in there.
+const KEEP_AT_MOST_EVERY: Duration = Duration::from_secs(5);
 
 /// The store of a running daemon. Clones are the same one.
 #[derive(Clone)]
@@ -64,6 +72,8 @@ struct Checked {
     segments: BTreeMap<(u32, SegmentId), bool>,
     /// Files without their other half, and since when that is so.
     orphans: BTreeMap<String, Instant>,
+    /// When the catalogue files were written, or could not be.
+    kept_at: Option<Instant>,
 }
 
 /// When the store was listed the last time, and how long that took.
@@ -211,6 +221,8 @@ impl Inner {
             let key = (segment.thread(), segment.id());
             let good = match checked.segments.get(&key) {
                 Some(good) => *good,
+                // Its index was whole when it was written down, and nobody has touched it since.
+                None if segment.is_known() => true,
                 None => match segment.index() {
                     Ok(_) => true,
                     // Retention was faster.
@@ -237,6 +249,29 @@ impl Inner {
         });
         checked.orphans = alone.collect();
     }
+
+    /// Writes down what the indexes say, if that is worth it, so that the next start need not open them, and queries pass over
+    /// those without the address that is asked for.
+    fn keep(&self, kept_at: &mut Option<Instant>) {
+        let catalogue = self.store.catalogue();
+        let (missing, all) = (catalogue.not_kept(), catalogue.segments().len());
+        let elapsed = kept_at.map(|at| at.elapsed());
+        let is_many = missing * KEEP_ONE_IN >= all && elapsed.is_none_or(|elapsed| elapsed >= KEEP_AT_MOST_EVERY);
+        let is_long = elapsed.is_none_or(|elapsed| elapsed >= KEEP_AT_LEAST_EVERY);
+        if missing == 0 || !(is_many || is_long) {
+            return;
+        }
+        let began = Instant::now();
+        match self.store.keep_catalogue() {
+            Ok(()) => debug!("the catalogue files were written in {:?}", began.elapsed()),
+            Err(e) if kept_at.is_none() => {
+                warn!("cannot write down what the indexes say, so that starts are slow: {e}")
+            }
+            Err(e) => debug!("cannot write down what the indexes say: {e}"),
+        }
+        *kept_at = Some(Instant::now());
+        self.list();
+    }
 }
 
 /// Follows the news until nobody holds the store any more.
@@ -249,6 +284,7 @@ fn follow(inner: &Weak<Inner>, heard: &Receiver<()>) {
         if first && segments > 0 {
             info!("the store holds {segments} segments, {} of them cannot be read", store.quarantine().len());
         }
+        store.keep(&mut checked.kept_at);
         // Not held while waiting, so that the last of the others ends this thread.
         drop(store);
         std::thread::sleep(LIST_AT_MOST_EVERY);
@@ -328,6 +364,21 @@ mod tests {
         id
     }
 
+    /// A segment of thread 0 with one packet of second 1000, and its index.
+    fn whole_segment(root: &Path, name: u64) {
+        let mut writer = BlockWriter::new(BLOCK_BYTES);
+        let frame = FrameBuilder::ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2).build();
+        assert_ne!(writer.push(TimestampNs(1_000 * SECOND), 60, &frame), Ok(Push::Full));
+        let block = writer.finish(1);
+        let mut log = Log::new();
+        let _captured = note_block(&mut log, 0, &Block::parse(block).unwrap(), None).unwrap();
+        let facts = Facts { block_bytes: BLOCK_BYTES, ..Facts::default() };
+        let mut index = Vec::new();
+        let _summary = seal(&log, &facts, &mut index).unwrap();
+        fs::write(root.join(format!("p0/{name}")), block).unwrap();
+        fs::write(root.join(format!("i0/{name}")), index).unwrap();
+    }
+
     fn span(from: Option<u64>, until: Option<u64>) -> TimeSpan {
         TimeSpan::new(from.map(|s| TimestampNs(s * SECOND)), until.map(|s| TimestampNs(s * SECOND)))
     }
@@ -359,17 +410,7 @@ mod tests {
     fn true_times_count_where_they_are_known() {
         // Named an hour after its packet, as when the clock was set back.
         let bench = bench(1, |root| {
-            let mut writer = BlockWriter::new(BLOCK_BYTES);
-            let frame = FrameBuilder::ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2).build();
-            assert_ne!(writer.push(TimestampNs(1_000 * SECOND), 60, &frame), Ok(Push::Full));
-            let block = writer.finish(1);
-            let mut log = Log::new();
-            let _captured = note_block(&mut log, 0, &Block::parse(block).unwrap(), None).unwrap();
-            let facts = Facts { block_bytes: BLOCK_BYTES, ..Facts::default() };
-            let mut index = Vec::new();
-            let _summary = seal(&log, &facts, &mut index).unwrap();
-            fs::write(root.join("p0/4600000000"), block).unwrap();
-            fs::write(root.join("i0/4600000000"), index).unwrap();
+            whole_segment(root, 4_600_000_000);
         });
         let _opened = bench.store.store().catalogue().segments()[0].index().unwrap();
         for (from, until, pinned) in [(None, Some(1_001), 1), (None, Some(1_000), 0), (Some(1_001), None, 0)] {
@@ -377,6 +418,36 @@ mod tests {
             assert_eq!(bench.pins.pinned(), pinned, "{from:?} to {until:?}");
             drop(pin);
         }
+    }
+
+    /// Waits until what the store knows is so.
+    fn until(store: &LiveStore, is_so: impl Fn(&Catalogue) -> bool) {
+        let began = Instant::now();
+        while !is_so(&store.store().catalogue()) {
+            assert!(began.elapsed() < Duration::from_secs(20), "it never comes to be so");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn what_indexes_say_is_written_down_and_known_at_the_next_start() {
+        let bench = bench(1, |root| {
+            whole_segment(root, 4_600_000_000);
+            // Of what has just been written nothing is kept.
+            std::thread::sleep(Duration::from_millis(100));
+        });
+        until(&bench.store, |catalogue| catalogue.not_kept() == 0);
+        let dirs = bench.store.store().threads().unwrap();
+        let next = LiveStore::start(dirs, Pins::new(), Arc::new(crate::capture::OpenFiles::default())).unwrap();
+        let times = Some((TimestampNs(1_000 * SECOND), TimestampNs(1_000 * SECOND)));
+        assert_eq!(next.store().catalogue().segments()[0].known_times(), times);
+        // One that was damaged since is found by the next start.
+        drop((next, bench.store));
+        fs::write(bench.root.path().join("i0/4600000000"), "no index").unwrap();
+        let dirs = ThreadDirs { thread: 0, packets: bench.root.path().join("p0"), index: bench.root.path().join("i0") };
+        let logs = Arc::new(crate::capture::OpenFiles::default());
+        let again = LiveStore::start(vec![dirs], Pins::new(), logs).unwrap();
+        until(&again, |_| !again.quarantined().is_empty());
     }
 
     #[test]
