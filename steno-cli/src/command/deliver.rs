@@ -19,16 +19,15 @@ use crate::{print::packet_line, sensor::pcap_packets};
 
 /// An answer that is being read.
 pub(super) trait Answering {
-    /// Puts the next whole records of a capture file into `chunk`; `false` at the end.
-    fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, CommandError>;
+    /// The next whole records of a capture file; `None` at the end.
+    fn next_chunk(&mut self) -> Result<Option<&[u8]>, CommandError>;
 }
 
 /// Into a file, or standard output for `-`.
 pub(super) fn to_file(answer: &mut impl Answering, path: &Path) -> Result<Reader, CommandError> {
     let mut output = Output::open(path)?;
-    let mut chunk = Vec::new();
-    while answer.next_chunk(&mut chunk)? {
-        if output.write(&chunk)? == Reader::Gone {
+    while let Some(records) = answer.next_chunk()? {
+        if output.write(records)? == Reader::Gone {
             return Ok(Reader::Gone);
         }
     }
@@ -74,9 +73,8 @@ impl Tcpdump<'_> {
 
 fn through(answer: &mut impl Answering, mut tcpdump: Child) -> Result<Printed, CommandError> {
     let handed = tcpdump.stdin.take().map_or(Ok(Reader::There), |mut pipe| {
-        let mut chunk = Vec::new();
-        while answer.next_chunk(&mut chunk)? {
-            if let Err(e) = pipe.write_all(&chunk) {
+        while let Some(records) = answer.next_chunk()? {
+            if let Err(e) = pipe.write_all(records) {
                 if e.kind() != io::ErrorKind::BrokenPipe {
                     return Err(CommandError::Program(format!("cannot hand packets to tcpdump: {e}")));
                 }
@@ -107,16 +105,14 @@ pub(super) fn to_lines(answer: &mut impl Answering, format: Format) -> Result<Re
         }
         out.flush()
     };
-    let mut chunk = Vec::new();
     loop {
-        let next = answer.next_chunk(&mut chunk);
-        let more = matches!(next, Ok(true));
+        let next = answer.next_chunk();
         // What was found is shown, whatever became of the rest.
-        match print(if more { &chunk } else { &[] }) {
+        match print(next.as_ref().ok().copied().flatten().unwrap_or_default()) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(Reader::Gone),
             printed => printed.map_err(CommandError::Stdout)?,
         }
-        if !next? {
+        if next?.is_none() {
             return Ok(Reader::There);
         }
     }

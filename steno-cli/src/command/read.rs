@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use steno_core::{Clock as _, SystemClock};
 use steno_proto::v1;
 use steno_query::{Answer, Options, Receipt, Store, parse};
@@ -51,11 +52,11 @@ fn read_store(args: &ReadArgs, dir: &Path, interrupted: &Arc<AtomicBool>) -> Res
         ..Options::default()
     };
     let (delivered, receipt) = if args.follow {
-        let mut following = Following { answer: store.follow(&query, options), store: &store };
+        let mut following = Following { answer: store.follow(&query, options), store: &store, chunk: Vec::new() };
         (deliver(&mut following, args), following.answer.receipt())
     } else {
-        let mut answer = store.answer(&query, options);
-        (deliver(&mut answer, args), answer.receipt())
+        let mut stored = Stored { answer: store.answer(&query, options), chunk: Vec::new() };
+        (deliver(&mut stored, args), stored.answer.receipt())
     };
     // Whatever went wrong, the receipt says what was delivered before.
     give_receipt(&receipt, args)?;
@@ -131,9 +132,16 @@ fn deliver(answer: &mut impl Answering, args: &ReadArgs) -> Result<Reader, Comma
     }
 }
 
-impl Answering for Answer {
-    fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, CommandError> {
-        Ok(Answer::next_chunk(self, chunk))
+/// An answer from files.
+struct Stored {
+    answer: Answer,
+    /// Memory for its records.
+    chunk: Vec<u8>,
+}
+
+impl Answering for Stored {
+    fn next_chunk(&mut self) -> Result<Option<&[u8]>, CommandError> {
+        Ok(self.answer.next_chunk(&mut self.chunk).then_some(&self.chunk))
     }
 }
 
@@ -144,16 +152,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 struct Following<'a> {
     answer: Answer,
     store: &'a Store,
+    /// Memory for its records.
+    chunk: Vec<u8>,
 }
 
 impl Answering for Following<'_> {
-    fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, CommandError> {
+    fn next_chunk(&mut self) -> Result<Option<&[u8]>, CommandError> {
         loop {
-            if self.answer.next_chunk(chunk) {
-                return Ok(true);
+            if self.answer.next_chunk(&mut self.chunk) {
+                return Ok(Some(&self.chunk));
             }
             if self.answer.has_ended() {
-                return Ok(false);
+                return Ok(None);
             }
             thread::sleep(LOOK_EVERY);
             self.store.refresh()?;
@@ -166,11 +176,13 @@ impl Answering for Following<'_> {
 pub(super) struct Remote<'s> {
     packets: Packets<'s>,
     progress: Progress,
+    /// The records that came last.
+    records: Bytes,
 }
 
 impl<'s> Remote<'s> {
     pub(super) fn new(packets: Packets<'s>, progress: Progress) -> Self {
-        Self { packets, progress }
+        Self { packets, progress, records: Bytes::new() }
     }
 
     /// The end of the answer, where it has come, and what has come. The answer ends with this.
@@ -181,18 +193,21 @@ impl<'s> Remote<'s> {
 }
 
 impl Answering for Remote<'_> {
-    fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, CommandError> {
+    fn next_chunk(&mut self) -> Result<Option<&[u8]>, CommandError> {
         loop {
-            let next = self.packets.next(chunk).inspect_err(|_| self.progress.clear())?;
+            let next = self.packets.next().inspect_err(|_| self.progress.clear())?;
             if let SoFar::Packets { packets, bytes } = self.packets.so_far() {
                 self.progress.packets(packets, bytes);
             }
             match next {
-                Next::Records if !chunk.is_empty() => return Ok(true),
-                Next::Records | Next::Progress => {}
+                Next::Records(records) if !records.is_empty() => {
+                    self.records = records;
+                    return Ok(Some(&self.records));
+                }
+                Next::Records(_) | Next::Progress => {}
                 Next::End => {
                     self.progress.clear();
-                    return Ok(false);
+                    return Ok(None);
                 }
             }
         }

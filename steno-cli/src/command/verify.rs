@@ -59,6 +59,13 @@ pub(super) fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> Result<Exit
         found.lines.push(format!("{}: not sealed: being written, or left by a crash; not checked", file.name));
     }
     let _ = found.print()?;
+    if args.repair {
+        store.refresh()?;
+        // Nothing is lost without.
+        if let Err(e) = store.keep_catalogue() {
+            eprintln!("the catalogue file is not written: {e}");
+        }
+    }
     let mended = if args.repair { format!(", {} mended", found.mended) } else { String::new() };
     eprintln!("{} checked{mended}, {}", count(found.segments, "segment"), count(found.findings, "finding"));
     Ok(if found.findings == 0 { Exit::Done } else { Exit::Failed })

@@ -65,17 +65,18 @@ impl<'w> Client<'w> {
         let why = |error| failed(self.watch, &format!("ask `{query}`"), error);
         let request = QueryRequest { query: query.to_owned(), deadline_ms: ANSWER_LIMIT_MS, ..QueryRequest::default() };
         let mut answer = self.sensor.packets(request).map_err(why)?;
-        let (mut records, mut packets) = (Vec::new(), Vec::new());
+        let mut packets = Vec::new();
         loop {
-            let next = answer.next(&mut records).map_err(why)?;
+            let records = match answer.next().map_err(why)? {
+                Next::Records(records) => records,
+                Next::Progress => continue,
+                Next::End => break,
+            };
             packets.extend(pcap_packets(Format::PcapNs, &records).map(|(time, wire_len, frame)| Packet {
                 time,
                 wire_len,
                 frame: frame.to_vec(),
             }));
-            if matches!(next, Next::End) {
-                break;
-            }
         }
         let ending =
             answer.ending().cloned().ok_or_else(|| SensorError::Nonsense("an answer without a receipt".into()));

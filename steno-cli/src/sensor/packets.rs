@@ -1,5 +1,6 @@
 //! An answer in packets, as it comes.
 
+use bytes::Bytes;
 use steno_core::pcap::Format;
 use steno_proto::v1::{QueryResponse, query_response::Part};
 use steno_query::Receipt;
@@ -43,7 +44,7 @@ pub(crate) struct Ending {
 /// What comes next.
 pub(crate) enum Next {
     /// Records, or nothing yet.
-    Records,
+    Records(Bytes),
     /// The sensor is at work and has nothing to give.
     Progress,
     /// The end.
@@ -56,13 +57,11 @@ impl<'s> Packets<'s> {
         Self { answer, records, digest, bytes: 0, ending: None }
     }
 
-    /// Waits for what comes next, and puts whole records into `whole`. At the end, the last message was a receipt, and
-    /// what came is what it says.
+    /// Waits for what comes next: whole records. At the end, the last message was a receipt, and what came is what it says.
     ///
     /// # Errors
-    /// The answer broke off, was interrupted, or is not what the receipt says. What was put into `whole` before stands.
-    pub(crate) fn next(&mut self, whole: &mut Vec<u8>) -> Result<Next, SensorError> {
-        whole.clear();
+    /// The answer broke off, was interrupted, or is not what the receipt says. What came before stands.
+    pub(crate) fn next(&mut self) -> Result<Next, SensorError> {
         let message = match self.answer.next() {
             Ok(message) => message,
             Err(error) => return Err(self.cut(error)),
@@ -77,18 +76,17 @@ impl<'s> Packets<'s> {
             Some(Part::Chunk(chunk)) => {
                 let _same = self.digest.update(&chunk);
                 self.bytes += chunk.len() as u64;
-                self.records.take(&chunk, whole)?;
-                Ok(Next::Records)
+                self.records.take(chunk).map(Next::Records)
             }
             Some(Part::Progress(_)) => Ok(Next::Progress),
             Some(Part::Receipt(receipt)) => {
                 // As the file should end with a record, this is empty.
-                *whole = self.records.rest();
+                let rest = self.records.rest();
                 self.end(convert::receipt(receipt))?;
-                Ok(Next::Records)
+                Ok(Next::Records(rest))
             }
             // A part that this version does not know.
-            None => Ok(Next::Records),
+            None => Ok(Next::Records(Bytes::new())),
         }
     }
 

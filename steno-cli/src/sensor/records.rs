@@ -3,6 +3,7 @@
 //! A sensor's chunks end anywhere. What is handed on ends with a record, so that a file that could be written in part, or of
 //! which only a part came, can be read, and so that its packets can be counted.
 
+use bytes::Bytes;
 use steno_core::{TimestampNs, pcap::Format};
 
 use super::SensorError;
@@ -24,13 +25,13 @@ pub(super) struct Records {
     /// The file header of pcap is the first of its records.
     began: bool,
     /// The beginning of a record.
-    rest: Vec<u8>,
+    rest: Bytes,
     packets: u64,
 }
 
 impl Records {
     pub(super) fn new(format: Format) -> Self {
-        Self { pcapng: matches!(format, Format::PcapNg), began: false, rest: Vec::new(), packets: 0 }
+        Self { pcapng: matches!(format, Format::PcapNg), began: false, rest: Bytes::new(), packets: 0 }
     }
 
     /// Packets that were handed on.
@@ -38,11 +39,11 @@ impl Records {
         self.packets
     }
 
-    /// Puts all records that are whole with `chunk` into `whole`.
-    pub(super) fn take(&mut self, chunk: &[u8], whole: &mut Vec<u8>) -> Result<(), SensorError> {
-        whole.clear();
-        whole.append(&mut self.rest);
-        whole.extend_from_slice(chunk);
+    /// All records that are whole with `chunk`. Nothing is copied where records begin and end with the chunks, as those of a
+    /// sensor mostly do.
+    pub(super) fn take(&mut self, chunk: Bytes) -> Result<Bytes, SensorError> {
+        let rest = self.rest();
+        let mut whole = if rest.is_empty() { chunk } else { [rest, chunk].concat().into() };
         let mut end = 0;
         while let Some((bytes, is_packet)) = self.record(whole.get(end..).unwrap_or_default())? {
             end += bytes;
@@ -50,11 +51,11 @@ impl Records {
             self.packets += u64::from(is_packet);
         }
         self.rest = whole.split_off(end);
-        Ok(())
+        Ok(whole)
     }
 
     /// What is left behind the last whole record.
-    pub(super) fn rest(&mut self) -> Vec<u8> {
+    pub(super) fn rest(&mut self) -> Bytes {
         std::mem::take(&mut self.rest)
     }
 
@@ -136,10 +137,9 @@ mod tests {
             let (bytes, ends) = file(format);
             for step in [1, 7, 16, 24, 100, 5_000, bytes.len()] {
                 let mut records = Records::new(format);
-                let (mut whole, mut got) = (Vec::new(), Vec::new());
+                let mut got = Vec::new();
                 for chunk in bytes.chunks(step) {
-                    records.take(chunk, &mut whole).unwrap();
-                    got.extend_from_slice(&whole);
+                    got.extend_from_slice(&records.take(Bytes::copy_from_slice(chunk)).unwrap());
                     let mut reader = (got.len() >= ends[0]).then(|| CaptureReader::open(&got[..]).unwrap());
                     let mut packets = 0;
                     while let Some(_packet) = reader.as_mut().and_then(|r| r.next_record().unwrap()) {
@@ -160,7 +160,7 @@ mod tests {
         {
             let (mut bytes, _) = file(format);
             bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
-            let error = Records::new(format).take(&bytes, &mut Vec::new()).unwrap_err();
+            let error = Records::new(format).take(bytes.into()).unwrap_err();
             assert!(matches!(error, SensorError::Nonsense(_)), "{error}");
         }
     }
