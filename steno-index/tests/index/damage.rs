@@ -10,6 +10,9 @@ use steno_index::{Index, IndexError};
 
 type Answers = Vec<(String, Result<Answer, IndexError>)>;
 
+/// A packet file, its index, and what that answers.
+type Segment = (Vec<u8>, Vec<u8>, Answers);
+
 pub(crate) fn golden(name: &str) -> (Vec<u8>, Vec<u8>) {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let recipe = recipe(&fs::read_to_string(dir.join(name).with_extension("recipe")).unwrap()).unwrap();
@@ -311,7 +314,7 @@ proptest! {
         run in 1usize..9,
         by_rows in any::<bool>(),
     ) {
-        static FILES: LazyLock<[(Vec<u8>, Vec<u8>, Answers); 2]> = LazyLock::new(|| {
+        static FILES: LazyLock<[Segment; 2]> = LazyLock::new(|| {
             ["groups", "rows"].map(|name| {
                 let (packets, bytes) = golden(name);
                 (packets, bytes.clone(), ask(&Index::from_bytes(bytes).unwrap()))
