@@ -41,8 +41,8 @@ fn a_damaged_index_is_made_anew() {
     let name = store.names("IDX0").remove(0);
     let index = store.path().join("IDX0").join(&name);
     let mut bent = fs::read(&index).unwrap();
-    let middle = bent.len() / 2;
-    bent[middle] ^= 0x10;
+    // In the first page, which every answer needs.
+    bent[300] ^= 0x10;
     fs::write(&index, &bent).unwrap();
     assert_eq!(store.read(ALL, &[]).0.status, Some(3));
     let run = repair(&store);
@@ -114,6 +114,6 @@ fn packets_that_were_altered_stay_a_finding() {
     assert_eq!(run.status, Some(1), "{run:?}");
     assert!(run.out.contains("not repaired: its packets are not those that were captured"), "{run:?}");
     assert_eq!(fs::read(&packet_file).unwrap(), file);
-    assert_eq!(store.names("IDX0").len(), 1);
+    assert_eq!(store.names("IDX0").iter().filter(|name| !name.starts_with('.')).count(), 1);
     assert_eq!(store.run(&["verify"]).status, Some(1));
 }

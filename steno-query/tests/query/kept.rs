@@ -10,7 +10,7 @@ use std::{
 
 use proptest::{collection::vec, prelude::*};
 use steno_core::testkit::{RecipePacket, recipe};
-use steno_index::{Cause, FORMAT_MINOR, Facts, Gap, Loss};
+use steno_index::{Cause, FORMAT_MAJOR, FORMAT_MINOR, Facts, Gap, Loss};
 use steno_query::{
     Options, Query, Store,
     receipt::Receipt,
@@ -163,7 +163,8 @@ fn the_file_is_laid_out_as_it_is_documented() {
     let table = usize::try_from(u64_at(24)).unwrap();
     assert_eq!(table + 3 * 96, bytes.len());
     assert_eq!(u32_at(32), crc32c::crc32c(&bytes[table..]));
-    assert_eq!([u32_at(36), u32_at(40)], [u32::from(FORMAT_MINOR), u32::try_from(Cause::ALL.len()).unwrap()]);
+    let version = u32::from(FORMAT_MAJOR) << 16 | u32::from(FORMAT_MINOR);
+    assert_eq!([u32_at(36), u32_at(40)], [version, u32::try_from(Cause::ALL.len()).unwrap()]);
     assert_eq!(u32_at(60), crc32c::crc32c(&bytes[..60]));
     for (net, entry) in (0u64..3).zip((table..).step_by(96)) {
         let segment = (100 + net) * 1_000_000;
@@ -277,7 +278,7 @@ fn lies_under_good_checksums_are_refused() {
     }
     assert!(matches!(with(8, &[2]), Err(KeptError::Version { got: 2, expected: 1 })));
     // One who knew fewer causes of losses left the others out.
-    for (at, value) in [(36, 0u32), (40, 7), (40, 99)] {
+    for (at, value) in [(36, 0x0003_0001u32), (36, 0), (40, 7), (40, 99)] {
         assert!(matches!(with(at, &value.to_le_bytes()), Err(KeptError::OtherKnowledge { .. })));
     }
     assert!(matches!(with(0, b"\x89STENOIX"), Err(KeptError::NotACatalogue { .. })));

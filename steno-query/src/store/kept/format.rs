@@ -1,7 +1,7 @@
 //! The bytes of a catalogue file (`docs/format/catalogue.md`, sections 1 to 3): its header and its entries.
 
 use steno_core::{SegmentId, TimestampNs};
-use steno_index::{Cause, FORMAT_MINOR};
+use steno_index::{Cause, FORMAT_MAJOR, FORMAT_MINOR};
 
 use super::{
     KeptError,
@@ -17,10 +17,10 @@ pub(super) const MAJOR: u16 = 1;
 /// Where the CRC of the header lies, which covers all before it.
 const HEADER_CRC_AT: usize = 60;
 
-/// What a writer knows of indexes: the minor version of their format, and how many causes of losses there are. What it does not
+/// What a writer knows of indexes: the version of their format, and how many causes of losses there are. What it does not
 /// know it passes over, so that a reader who knows more would miss it.
 fn known() -> [u32; 2] {
-    [FORMAT_MINOR.into(), u32::try_from(Cause::ALL.len()).unwrap_or(u32::MAX)]
+    [u32::from(FORMAT_MAJOR) << 16 | u32::from(FORMAT_MINOR), u32::try_from(Cause::ALL.len()).unwrap_or(u32::MAX)]
 }
 
 /// The first bytes of the file.
