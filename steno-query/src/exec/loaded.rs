@@ -2,7 +2,7 @@
 
 use steno_core::{
     BLOCK_BYTES, TimestampNs,
-    block::{RawPacket, packet_at},
+    block::{PACKET_HEADER_BYTES, RawPacket, packet_at},
 };
 
 /// A wanted packet: its place in time, in its segment, and in [`Loaded::bytes`].
@@ -15,6 +15,9 @@ pub(super) struct Entry {
     /// Where its header starts in the bytes read.
     pub(super) offset_bytes: u32,
 }
+
+/// Wanted packets are a small part of what was read if they are no more than one byte in so many.
+const SMALL_PART: usize = 8;
 
 /// What was read of a block. The memory is used again for other blocks.
 #[derive(Debug, Default)]
@@ -91,6 +94,39 @@ impl Loaded {
     #[inline]
     pub(super) fn packet(&self, entry: &Entry) -> Option<RawPacket<'_>> {
         packet_at(self.bytes(), entry.offset_bytes).ok()
+    }
+
+    /// Takes the memory of `spare` where it has none of its own.
+    pub(super) fn use_memory(&mut self, spare: &mut Vec<u8>) {
+        if self.bytes.len() < spare.len() {
+            std::mem::swap(&mut self.bytes, spare);
+        }
+    }
+
+    /// Keeps of what was read the wanted packets alone, where they are a small part of it, and gives the memory of all of it back:
+    /// so that of very many segments whose turn comes at the same time, a block of each can wait.
+    pub(super) fn compact(&mut self) -> Option<Vec<u8>> {
+        let most = self.read_bytes / SMALL_PART;
+        if self.entries.len().saturating_mul(PACKET_HEADER_BYTES as usize) > most {
+            return None;
+        }
+        let mut kept = Vec::new();
+        let mut places = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            let packet = self.packet(entry)?;
+            let start = entry.offset_bytes as usize;
+            let end = start + usize::from(packet.header.mac) + packet.bytes.len();
+            places.push(u32::try_from(kept.len()).ok()?);
+            kept.extend_from_slice(self.bytes().get(start..end)?);
+            if kept.len() > most {
+                return None;
+            }
+        }
+        for (entry, place) in self.entries.iter_mut().zip(places) {
+            entry.offset_bytes = place;
+        }
+        self.read_bytes = kept.len();
+        Some(std::mem::replace(&mut self.bytes, kept))
     }
 
     /// Bytes of memory held.

@@ -60,6 +60,13 @@ pub(super) struct Merge {
     waiting: BinaryHeap<Reverse<(Key, Source)>>,
     opened: BTreeMap<u32, Opened>,
     slots: Vec<Slot>,
+    /// Slots that hold nothing.
+    free: Vec<usize>,
+    /// Bytes that all slots have, and that the look-ups of what is opened hold.
+    held_bytes: u64,
+    hits_bytes: u64,
+    /// Memory of a block of which only a part was kept.
+    spare: Vec<u8>,
     /// How many segments are looked up at once.
     at_once: usize,
     /// The slot whose packets come next, and the packet delivered last.
@@ -128,6 +135,8 @@ struct Slot {
     /// The segment and the block that are in it.
     holds: Option<(u32, u32)>,
     loaded: Loaded,
+    /// What is counted of it in [`Merge::held_bytes`].
+    counted_bytes: u64,
 }
 
 impl Merge {
@@ -161,6 +170,10 @@ impl Merge {
             waiting,
             opened: BTreeMap::new(),
             slots: Vec::new(),
+            free: Vec::new(),
+            held_bytes: 0,
+            hits_bytes: 0,
+            spare: Vec::new(),
             at_once: 1,
             current: None,
             delivered: None,
@@ -291,18 +304,35 @@ impl Merge {
 
     /// The current block is delivered.
     fn finish_block(&mut self) {
-        let Some(slot) = self.current.take().and_then(|at| self.slots.get_mut(at)) else { return };
+        let Some(at) = self.current.take() else { return };
+        let Some(slot) = self.slots.get_mut(at) else { return };
         let held = slot.holds.take();
         if !slot.loaded.is_reusable() {
             slot.loaded = Loaded::default();
         }
+        self.free.push(at);
+        self.recount(at);
         let Some((segment, _)) = held else { return };
-        if let Some(opened) = self.opened.get_mut(&segment) {
-            opened.blocks_left = opened.blocks_left.saturating_sub(1);
-            if opened.blocks_left == 0 {
-                let _done = self.opened.remove(&segment);
-            }
+        let Some(opened) = self.opened.get_mut(&segment) else { return };
+        opened.blocks_left = opened.blocks_left.saturating_sub(1);
+        if opened.blocks_left == 0 {
+            self.close(segment);
         }
+    }
+
+    /// Forgets what was looked up of a segment.
+    fn close(&mut self, segment: u32) {
+        if let Some(opened) = self.opened.remove(&segment) {
+            self.hits_bytes = self.hits_bytes.saturating_sub(opened.memory_bytes());
+        }
+    }
+
+    /// Counts what a slot has now.
+    fn recount(&mut self, at: usize) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        let now = slot.loaded.memory_bytes();
+        self.held_bytes = self.held_bytes.saturating_sub(slot.counted_bytes).saturating_add(now);
+        slot.counted_bytes = now;
     }
 
     /// Looks up the segment of `key`, and with it those that come next, the more of them the longer nothing was found; lets
@@ -371,6 +401,7 @@ impl Merge {
             }
             Ok((_, due)) if due.is_empty() => planned.state = State::Skipped,
             Ok((opened, due)) => {
+                self.hits_bytes = self.hits_bytes.saturating_add(opened.memory_bytes());
                 let _new = self.opened.insert(key.segment, opened);
                 for Due { block, time, packet } in due {
                     let bound = Key { time, segment: key.segment, packet };
@@ -394,53 +425,69 @@ impl Merge {
         if !self.opened.get(&key.segment).is_some_and(Opened::has_file) {
             self.close_files();
         }
-        let (Some(planned), Some(slot)) = (self.segments.get_mut(key.segment as usize), self.slots.get_mut(at)) else {
-            return;
-        };
-        let Some(opened) = self.opened.get_mut(&key.segment) else { return };
-        let how = (self.matcher.expr(), self.always_whole);
-        let mut damaged = |damage| planned.note_packets(&damage);
-        if let Err(fault) = opened.load(block, from, how, &mut slot.loaded, &mut damaged) {
+        let loaded = self.load_into(at, key.segment, block, from);
+        self.recount(at);
+        if let Err(fault) = loaded {
+            self.free.push(at);
             return self.give_up(key.segment, &fault);
         }
-        planned.state = State::Read;
-        slot.holds = Some((key.segment, block));
         self.current = Some(at);
+    }
+
+    /// Reads a block into a slot.
+    fn load_into(&mut self, at: usize, segment: u32, block: u32, from: (TimestampNs, u32)) -> Result<(), Fault> {
+        let planned = self.segments.get_mut(segment as usize);
+        let (Some(planned), Some(slot), Some(opened)) =
+            (planned, self.slots.get_mut(at), self.opened.get_mut(&segment))
+        else {
+            return Err(Fault::Vanished);
+        };
+        slot.loaded.use_memory(&mut self.spare);
+        let how = (self.matcher.expr(), self.always_whole);
+        let mut damaged = |damage| planned.note_packets(&damage);
+        opened.load(block, from, how, &mut slot.loaded, &mut damaged)?;
+        if let Some(rest) = slot.loaded.compact() {
+            self.spare = rest;
+        }
+        planned.state = State::Read;
+        slot.holds = Some((segment, block));
+        Ok(())
     }
 
     /// A free slot for a block that needs so many bytes, within the memory allowed as far as can be.
     fn slot_for(&mut self, needed: u64) -> usize {
-        let hits: u64 = self.opened.values().map(Opened::memory_bytes).sum();
-        loop {
-            let held: u64 = self.slots.iter().map(|slot| slot.loaded.memory_bytes()).sum();
-            let free = self.slots.iter().position(|slot| slot.holds.is_none());
-            let reused = free.and_then(|at| self.slots.get(at)).map_or(0, |slot| slot.loaded.memory_bytes());
-            let over = held + hits + needed.saturating_sub(reused) > self.memory_bytes;
-            if !over || !self.drop_one(free) {
-                return free.unwrap_or_else(|| {
-                    self.slots.push(Slot::default());
-                    self.slots.len() - 1
-                });
-            }
-        }
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() - 1
+        });
+        let own = self.slots.get(at).map_or(0, |slot| slot.counted_bytes);
+        let needed = needed.saturating_sub(own);
+        while self.held_bytes.saturating_add(self.hits_bytes).saturating_add(needed) > self.memory_bytes
+            && self.drop_one(at)
+        {}
+        at
     }
 
     /// Gives back the memory of a slot other than `keep`: a free one, else the one whose next packet is latest. `false`
     /// where there is none.
-    fn drop_one(&mut self, keep: Option<usize>) -> bool {
-        let others =
-            self.slots.iter_mut().enumerate().filter(|(at, slot)| Some(*at) != keep && slot.loaded.memory_bytes() > 0);
+    fn drop_one(&mut self, keep: usize) -> bool {
+        let others = self.slots.iter().enumerate().filter(|(at, slot)| *at != keep && slot.loaded.memory_bytes() > 0);
         let next = |slot: &Slot| {
             let (segment, _) = slot.holds?;
             let entry = slot.loaded.peek()?;
             Some(Key { time: entry.time, segment, packet: entry.packet })
         };
         // A free slot has no next packet, and goes first.
-        let victim = others.max_by_key(|(_, slot)| (slot.holds.is_none(), next(slot)));
-        victim.is_some_and(|(_, slot)| {
-            *slot = Slot::default();
-            true
-        })
+        let victim = others.max_by_key(|(_, slot)| (slot.holds.is_none(), next(slot))).map(|(at, _)| at);
+        let Some(at) = victim else { return false };
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.loaded = Loaded::default();
+            if slot.holds.take().is_some() {
+                self.free.push(at);
+            }
+        }
+        self.recount(at);
+        true
     }
 
     /// Keeps the number of open packet files bounded.
@@ -452,7 +499,7 @@ impl Merge {
 
     /// No more can be read of a segment.
     fn give_up(&mut self, segment: u32, fault: &Fault) {
-        let _gone = self.opened.remove(&segment);
+        self.close(segment);
         if let Some(planned) = self.segments.get_mut(segment as usize) {
             planned.note(planned.segment.packet_name(), fault.to_string());
             if planned.state == State::NotReached {
