@@ -15,4 +15,4 @@ pub use header::{
     TP_STATUS_VLAN_TPID_VALID, TP_STATUS_VLAN_VALID,
 };
 pub use reader::{Block, Packets, RawPacket, packet_at};
-pub use writer::{BlockWriter, PACKET_ALIGN_BYTES, Push};
+pub use writer::{BlockWriter, LINK_ADDRESS_BYTES, PACKET_ALIGN_BYTES, Push};

@@ -1,6 +1,7 @@
-//! Builds a block as the kernel would fill it: for imported captures, and for tests.
+//! Builds a block as the kernel would fill it: for imported captures, for packets that come from elsewhere than the
+//! kernel's ring, and for tests.
 
-use super::{BLOCK_HEADER_BYTES, BlockError, BlockHeader, PacketHeader, TP_STATUS_USER};
+use super::{BLOCK_HEADER_BYTES, BlockError, BlockHeader, PACKET_HEADER_BYTES, PacketHeader, TP_STATUS_USER};
 use crate::TimestampNs;
 
 /// Packet headers start at multiples of this within a block: V3_ALIGNMENT of net/packet/af_packet.c.
@@ -11,6 +12,9 @@ pub const PACKET_ALIGN_BYTES: u32 = 8;
 const NET_OFFSET: u16 = 96;
 /// The frame starts an Ethernet header (14 bytes) before that.
 const MAC_OFFSET: u16 = 82;
+
+/// Bytes of the `struct sockaddr_ll` behind a packet's header.
+pub const LINK_ADDRESS_BYTES: usize = 20;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +28,10 @@ pub enum Push {
     Full,
 }
 
-/// A block in the making, of a fixed size.
+/// A block in the making, of a fixed size, in memory of its own or in what it is given.
 #[derive(Debug)]
-pub struct BlockWriter {
-    bytes: Vec<u8>,
+pub struct BlockWriter<B = Vec<u8>> {
+    bytes: B,
     used_bytes: usize,
     last_offset: usize,
     packets: u32,
@@ -38,7 +42,23 @@ pub struct BlockWriter {
 impl BlockWriter {
     /// A writer of blocks of `block_bytes` bytes (1 MiB, [`crate::BLOCK_BYTES`], unless there is a reason).
     pub fn new(block_bytes: u32) -> Self {
-        let bytes = vec![0; block_bytes.max(BLOCK_HEADER_BYTES) as usize];
+        Self::over(vec![0; block_bytes.max(BLOCK_HEADER_BYTES) as usize])
+    }
+
+    /// Begins an empty block in the same memory.
+    pub fn clear(&mut self) {
+        if let Some(used) = self.bytes.get_mut(..self.used_bytes) {
+            used.fill(0);
+        }
+        self.used_bytes = BLOCK_HEADER_BYTES as usize;
+        self.packets = 0;
+    }
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> BlockWriter<B> {
+    /// A writer of one block into `bytes`, as long as the block is to be. What they hold before means nothing, and is what
+    /// lies between packets then.
+    pub fn over(bytes: B) -> Self {
         let used_bytes = BLOCK_HEADER_BYTES as usize;
         let (first, last) = (TimestampNs::MIN, TimestampNs::MIN);
         Self { bytes, used_bytes, last_offset: 0, packets: 0, first, last }
@@ -52,6 +72,24 @@ impl BlockWriter {
         self.push_with(time, wire_len, frame, |_| ())
     }
 
+    /// As [`Self::push`], with the address (`struct sockaddr_ll`) that a packet socket gives with a packet.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn push_from(
+        &mut self,
+        time: TimestampNs,
+        frame: &[u8],
+        address: &[u8; LINK_ADDRESS_BYTES],
+        complete: impl FnOnce(&mut PacketHeader),
+    ) -> Result<Push, BlockError> {
+        let push = self.push_with(time, u32::try_from(frame.len()).unwrap_or(u32::MAX), frame, complete)?;
+        if let Push::Stored { offset_bytes } = push {
+            self.put((offset_bytes + PACKET_HEADER_BYTES) as usize, address);
+        }
+        Ok(push)
+    }
+
     /// As [`Self::push`], with the header completed by `complete` (a stripped tag, a hash).
     ///
     /// # Errors
@@ -63,7 +101,8 @@ impl BlockWriter {
         frame: &[u8],
         complete: impl FnOnce(&mut PacketHeader),
     ) -> Result<Push, BlockError> {
-        let most = self.bytes.len().saturating_sub(BLOCK_HEADER_BYTES as usize + usize::from(MAC_OFFSET));
+        let bytes = self.bytes.as_mut();
+        let most = bytes.len().saturating_sub(BLOCK_HEADER_BYTES as usize + usize::from(MAC_OFFSET));
         let snaplen = u32::try_from(frame.len()).ok().filter(|_| frame.len() <= most);
         let Some(snaplen) = snaplen else {
             let (got, most) = (frame.len() as u64, u32::try_from(most).unwrap_or(u32::MAX));
@@ -71,7 +110,7 @@ impl BlockWriter {
         };
         let start = self.used_bytes;
         let frame_start = start + usize::from(MAC_OFFSET);
-        let Some(place) = self.bytes.get_mut(frame_start..frame_start + frame.len()) else {
+        let Some(place) = bytes.get_mut(frame_start..frame_start + frame.len()) else {
             return Ok(Push::Full);
         };
         place.copy_from_slice(frame);
@@ -97,7 +136,7 @@ impl BlockWriter {
         self.last_offset = start;
         self.packets += 1;
         let end = frame_start + frame.len();
-        self.used_bytes = end.next_multiple_of(PACKET_ALIGN_BYTES as usize).min(self.bytes.len());
+        self.used_bytes = end.next_multiple_of(PACKET_ALIGN_BYTES as usize).min(self.bytes.as_ref().len());
         Ok(Push::Stored { offset_bytes: u32::try_from(start).unwrap_or(u32::MAX) })
     }
 
@@ -106,26 +145,22 @@ impl BlockWriter {
         self.packets
     }
 
-    /// Writes the block header. The whole block comes back, its unused part zero; [`Self::clear`] begins the next one.
+    /// Writes the block header. The whole block comes back, its unused part as it was; zero, where the memory is its own.
     pub fn finish(&mut self, seq_num: u64) -> &[u8] {
         let used = u32::try_from(self.used_bytes).unwrap_or(u32::MAX);
         let header = BlockHeader::new(self.packets, used, seq_num, self.first, self.last);
         self.put(0, &header.encode());
-        &self.bytes
+        self.bytes.as_ref()
     }
 
-    /// Begins an empty block in the same memory.
-    pub fn clear(&mut self) {
-        if let Some(used) = self.bytes.get_mut(..self.used_bytes) {
-            used.fill(0);
-        }
-        self.used_bytes = BLOCK_HEADER_BYTES as usize;
-        self.packets = 0;
+    /// The memory, as [`Self::finish`] has left it.
+    pub fn into_memory(self) -> B {
+        self.bytes
     }
 
     fn put(&mut self, at: usize, bytes: &[u8]) {
         // Every caller has made sure that the place is within the block.
-        if let Some(place) = self.bytes.get_mut(at..at + bytes.len()) {
+        if let Some(place) = self.bytes.as_mut().get_mut(at..at + bytes.len()) {
             place.copy_from_slice(bytes);
         }
     }
@@ -163,6 +198,28 @@ mod tests {
         let block = Block::parse(&bytes).unwrap();
         assert_eq!((block.header().num_pkts, block.header().seq_num), (1, 2));
         assert!(bytes[block.used().len()..].iter().all(|&b| b == 0));
+    }
+
+    #[test]
+    fn memory_that_was_used_before_gives_the_same_packets() {
+        let mut writer = BlockWriter::over([0xa5; 512]);
+        let address = [7; LINK_ADDRESS_BYTES];
+        for i in 1..=2u8 {
+            let time = TimestampNs::new(i.into());
+            let push = writer.push_from(time, &[i; 30], &address, |header| header.status |= 64).unwrap();
+            assert_eq!(push, Push::Stored { offset_bytes: 48 + 112 * (u32::from(i) - 1) });
+        }
+        assert_eq!(writer.push(TimestampNs::new(3), 900, &[0; 300]), Ok(Push::Full));
+        let _ = writer.finish(9);
+        let memory = writer.into_memory();
+        let block = Block::parse(&memory).unwrap();
+        let packets: Vec<_> = block.packets().map(Result::unwrap).collect();
+        assert_eq!((packets.len(), block.header().seq_num, block.header().ts_last), (2, 9, (0, 2)));
+        for (i, packet) in (1..).zip(&packets) {
+            assert_eq!((packet.bytes, packet.header.status), (&[i; 30][..], TP_STATUS_USER | 64));
+            let at = packet.offset_bytes as usize + 48;
+            assert_eq!(memory[at..at + 20], address);
+        }
     }
 
     #[test]
