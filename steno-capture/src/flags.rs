@@ -42,6 +42,27 @@ pub enum IoChoice {
     Sync,
 }
 
+/// Where packets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum SourceChoice {
+    /// Packet sockets: the host gets its packets, too.
+    AfPacket,
+    /// AF_XDP sockets: the host gets none of the interface's packets.
+    AfXdp,
+}
+
+/// Whether packet threads keep to a processor each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pin {
+    /// Where there are several threads, and more processors than threads.
+    Auto,
+    /// Where there are as many processors as threads.
+    On,
+    /// They go where the system puts them.
+    Off,
+}
+
 /// What becomes of a forbidden system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Seccomp {
@@ -84,10 +105,12 @@ pub struct Flags {
     /// Stop after this many packets; -1: never
     #[arg(long, value_name = "NUM", default_value_t = -1, allow_negative_numbers = true, value_parser = value_parser!(i64).range(-1..))]
     pub count: i64,
-    /// Blocks of each thread's ring
-    #[arg(long, value_name = "NUM", default_value_t = 2048, value_parser = value_parser!(u32).range(4..=65536))]
-    pub blocks: u32,
-    /// Writes under way at most, for each thread; not more than --blocks [default: 128]
+    /// Blocks of each thread's ring [default: 2048; more on a link that fills these within a second, fewer where all rings
+    /// would take more than half of the memory]
+    #[arg(long, value_name = "NUM", value_parser = value_parser!(u32).range(4..=65536))]
+    pub blocks: Option<u32>,
+    /// Writes under way at most, for each thread; not more than --blocks [default: 128; with AF_XDP as many as there are
+    /// blocks]
     #[arg(long, value_name = "NUM", value_parser = value_parser!(u32).range(1..=4096))]
     pub aiops: Option<u32>,
     /// A packet file is rotated when it has this many MiB
@@ -106,6 +129,18 @@ pub struct Flags {
     /// Share packets with other processes that give the same id; 0: with none
     #[arg(long, value_name = "NUM", default_value_t = 0, hide_default_value = true)]
     pub fanout_id: u16,
+    /// Where packets come from: packet sockets, or AF_XDP sockets, which take them away from the host, before it has spent
+    /// time on them. Only for an interface that the host has no address on; where AF_XDP is not to be had, packet sockets
+    /// take its place, and the log says why
+    #[arg(long, value_name = "SOURCE", default_value = "af_packet")]
+    pub source: SourceChoice,
+    /// Do not capture what the interface sends
+    #[arg(long)]
+    pub ignore_outgoing: bool,
+    /// Keep each packet thread to a processor of its own, near to the network card: `on`, `off`, or `auto`, where there are
+    /// several threads and more processors than threads
+    #[arg(long, value_name = "auto|on|off", default_value = "auto", hide_possible_values = true)]
+    pub pin: Pin,
     /// User to become once the sockets are open, by name or number [default: nobody, when started as root]
     #[arg(long, value_name = "USER")]
     pub uid: Option<String>,
@@ -130,6 +165,8 @@ pub struct Flags {
     pub seccomp: Option<Seccomp>,
     /// Reserve this many MiB on the disk when a packet file is opened
     #[arg(long, value_name = "NUM", default_value_t = 0, value_parser = value_parser!(u64).range(0..=FILE_MB_MAX))]
+    // What 1.0.1 takes for it, and --pin would make ambiguous.
+    #[arg(alias = "p")]
     pub preallocate_file_mb: u64,
     /// Do not end when a thread is stuck
     #[arg(long)]
@@ -176,8 +213,11 @@ pub struct Flags {
     pub strays: Vec<OsString>,
 }
 
+/// Blocks of a ring unless `--blocks` is given, and the machine asks for others.
+pub(crate) const BLOCKS_DEFAULT: u32 = 2048;
 /// Writes under way at most unless `--aiops` is given.
 const AIOPS_DEFAULT: u32 = 128;
+const AIOPS_MAX: u32 = 4096;
 /// What a watchdog bears at the least unless `--watchdog_sec` is given: a disk that is only slow is no fault.
 const WATCHDOG_SEC_LEAST: u64 = 30;
 
@@ -197,11 +237,11 @@ impl Flags {
     /// Checks what no flag can check for itself.
     fn check(&self) -> Result<(), clap::Error> {
         let bad = |text: String| Err(Self::command().error(ErrorKind::ValueValidation, text));
-        if self.aiops.is_some_and(|aiops| aiops > self.blocks) {
+        if self.aiops.is_some_and(|aiops| self.blocks.is_some_and(|blocks| aiops > blocks)) {
             return bad(format!(
                 "--aiops={} is more than --blocks={}: writes can't be under way for more blocks than there are",
                 self.aiops.unwrap_or_default(),
-                self.blocks
+                self.blocks()
             ));
         }
         if self.filesize_mb << 10 < u64::from(self.blocksize_kb) {
@@ -221,7 +261,17 @@ impl Flags {
     /// The shape of each ring.
     pub(crate) fn ring_shape(&self) -> RingShape {
         let retire_after = self.blockage_sec.unwrap_or(RETIRE_AFTER_DEFAULT);
-        RingShape { block_bytes: self.blocksize_kb << 10, blocks: self.blocks, retire_after }
+        RingShape { block_bytes: self.blocksize_kb << 10, blocks: self.blocks(), retire_after }
+    }
+
+    /// Blocks of each ring.
+    fn blocks(&self) -> u32 {
+        self.blocks.unwrap_or(BLOCKS_DEFAULT)
+    }
+
+    /// As many blocks as a ring must have for the writes that may be under way.
+    pub(crate) fn in_flight_least(&self) -> u32 {
+        self.aiops.unwrap_or(AIOPS_DEFAULT)
     }
 
     /// When files are rotated.
@@ -231,9 +281,14 @@ impl Flags {
         Rotation { block_bytes, blocks_max, after: Duration::from_secs(self.fileage_sec) }
     }
 
-    /// Writes under way at most.
+    /// Writes under way at most. Where nobody but the packet thread takes packets out, it may never wait for a write as long as
+    /// there is a free block.
     pub(crate) fn in_flight_max(&self) -> u32 {
-        self.aiops.unwrap_or(AIOPS_DEFAULT).min(self.blocks)
+        let by_default = match self.source {
+            SourceChoice::AfPacket => AIOPS_DEFAULT,
+            SourceChoice::AfXdp => AIOPS_MAX,
+        };
+        self.aiops.unwrap_or(by_default).min(self.blocks())
     }
 
     /// How long a thread may stand still; `None` where nobody looks.
@@ -321,7 +376,7 @@ mod tests {
     fn the_defaults_are_those_of_1_0_1_but_for_the_block_timer() {
         let flags = parse(&["--dir=/d"]).unwrap();
         assert_eq!((flags.iface.as_str(), flags.count, flags.threads), ("eth0", -1, 1));
-        assert_eq!((flags.blocks, flags.in_flight_max(), flags.blocksize_kb), (2048, 128, 1024));
+        assert_eq!((flags.ring_shape().blocks, flags.in_flight_max(), flags.blocksize_kb), (2048, 128, 1024));
         assert_eq!((flags.filesize_mb, flags.fileage_sec), (4096, 60));
         assert_eq!((flags.stats_blocks, flags.stats_sec), (100, 60));
         assert_eq!(flags.ring_shape().retire_after, Duration::from_millis(500));
@@ -395,13 +450,14 @@ mod tests {
     fn what_is_no_flag_is_left_aside_as_by_1_0_1() {
         let flags = parse(&["", "--dir=/d", "stray", "--threads=2", "--", "--blocks=4"]).unwrap();
         assert_eq!(flags.strays, ["", "stray", "--blocks=4"]);
-        assert_eq!((flags.threads, flags.blocks), (2, 2048));
+        assert_eq!((flags.threads, flags.blocks), (2, None));
         assert_eq!(Flags::given(parse(&["--dir=/d", "--filter="]).unwrap().filter.as_ref()), None);
     }
 
     #[test]
     fn fewer_blocks_than_writes_by_default_are_no_mistake() {
         assert_eq!(parse(&["--dir=/d", "--blocks=64"]).unwrap().in_flight_max(), 64);
+        assert_eq!(parse(&["--dir=/d", "--source=af_xdp", "--blocks=3000"]).unwrap().in_flight_max(), 3000);
     }
 
     #[test]
@@ -417,6 +473,8 @@ mod tests {
             (vec!["--dir=/d", "--count=-2"], "-2"),
             (vec!["--dir=/d", "--seccomp=maybe"], "trace"),
             (vec!["--dir=/d", "--io=fast"], "uring"),
+            (vec!["--dir=/d", "--source=xdp"], "af_xdp"),
+            (vec!["--dir=/d", "--pin=yes"], "auto"),
             (vec!["--dir=/d", "--blocks=16", "--aiops=17"], "more than --blocks=16"),
             (vec!["--dir=/d", "--filesize_mb=1", "--blocksize_kb=2048"], "no room"),
             (vec!["--threads=1"], "--dir"),

@@ -2,7 +2,7 @@
 //! `docs/ARCHITECTURE.md`).
 //!
 //! ```text
-//! interface -> ring/ (sockets, blocks, packet threads) -> segment/ (log, rotation, index threads) -> published files
+//! interface -> ring/ (packet and AF_XDP sockets, blocks, packet threads) -> segment/ (log, rotation, index threads) -> published files
 //!                                                            \-> io/ (writes out of the ring)
 //! ```
 //! `run/` puts these together and watches them (`watchdog`), `ledger/` counts what nobody captured, `flags` is the command line, `sys/` is the operating system. Each packet
@@ -28,7 +28,7 @@ mod usage;
 mod watchdog;
 
 pub use error::CaptureError;
-pub use flags::{Flags, IndexFormat, IoChoice, Seccomp, Switch};
+pub use flags::{Flags, IndexFormat, IoChoice, Pin, Seccomp, SourceChoice, Switch};
 pub use run::{complain, run};
 
 /// The command line, for help texts, completions and man pages.

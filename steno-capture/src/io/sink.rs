@@ -1,6 +1,6 @@
 //! What every way of writing has in common: a block, where it goes, how far it has come.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, os::fd::BorrowedFd, sync::Arc, time::Duration};
 
 use super::PacketFile;
 use crate::sys::{BlockMemory, Operation};
@@ -50,6 +50,11 @@ pub(crate) trait BlockSink {
 
     /// Has writes go on. Where none has ended, waits for one as long as `most` says, and not at all for `None`.
     fn wait(&mut self, most: Option<Duration>);
+
+    /// What becomes readable when a write ends, where writes are under way and there is such a thing.
+    fn wakes(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// The next block that comes back.
     fn ended(&mut self) -> Option<Ended>;

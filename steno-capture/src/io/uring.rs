@@ -1,6 +1,6 @@
 //! Many writes at a time by io_uring(7).
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, os::fd::BorrowedFd, sync::Arc, time::Duration};
 
 use super::{BlockSink, BlockWrite, Ended, sink::Progress};
 use crate::sys::{Operation, RingMemory, Uring};
@@ -45,6 +45,10 @@ impl BlockSink for UringSink {
 
     fn wait(&mut self, most: Option<Duration>) {
         self.uring.wait(if self.refused.is_empty() { most } else { None });
+    }
+
+    fn wakes(&self) -> Option<BorrowedFd<'_>> {
+        self.uring.wakes()
     }
 
     fn ended(&mut self) -> Option<Ended> {

@@ -32,6 +32,11 @@ impl Consumer {
         Some(block)
     }
 
+    /// The ring.
+    pub(super) fn memory(&self) -> &Arc<RingMemory> {
+        &self.memory
+    }
+
     /// The sequence number of the block that comes next.
     pub(super) fn next_seq(&self) -> u64 {
         self.next_seq

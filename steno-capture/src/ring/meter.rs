@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use steno_core::{Clock, TimestampNs};
 use steno_index::{Cause, ClockStep};
 
+use super::source::DropCounter;
 use crate::{
     counters::Counters,
     segment::{LossSource, Losses},
-    sys::{LinkCounts, LinkStatistics, PacketSocket},
+    sys::{LinkCounts, LinkStatistics},
 };
 
-/// Reads a socket's statistics, and keeps what was lost until an index takes it.
+/// Reads a source's statistics, and keeps what was lost until an index takes it.
 pub(crate) struct LossMeter {
-    socket: Arc<PacketSocket>,
+    drops: Arc<dyn DropCounter>,
     counters: Arc<Counters>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -27,9 +28,9 @@ struct State {
 }
 
 impl LossMeter {
-    pub(crate) fn new(socket: Arc<PacketSocket>, counters: Arc<Counters>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(drops: Arc<dyn DropCounter>, counters: Arc<Counters>, clock: Arc<dyn Clock>) -> Self {
         let state = Mutex::new(State { read: clock.now(), received: 0, losses: Losses::default() });
-        Self { socket, counters, clock, state }
+        Self { drops, counters, clock, state }
     }
 
     /// Reads the kernel's counters. What was dropped since the last time counts for the second in the middle, so this is
@@ -40,7 +41,7 @@ impl LossMeter {
 
     fn read_into(&self, state: &mut State) {
         let now = self.clock.now();
-        let Ok(counts) = self.socket.statistics() else { return };
+        let Ok(counts) = self.drops.statistics() else { return };
         let second = middle(state.read, now).secs();
         state.read = now;
         state.received = state.received.saturating_add(counts.received);

@@ -4,18 +4,27 @@
 //! joined it would get every packet, and the packets would be there twice. So a filter that lets nothing in is attached
 //! first, and replaced when all sockets stand.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::fd::AsFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rustix::{
-    net::netdevice,
+    event::{PollFd, PollFlags, Timespec, poll},
     thread::{MembarrierCommand, membarrier},
 };
 
+use super::{
+    consumer::Consumer,
+    source::{BlockMemory, DropCounter, PacketSource, Wait, Waited},
+};
 use crate::{
     CaptureError,
     console::{debug, warning},
     filter::{Filter, NOTHING},
-    sys::{PacketSocket, RingMemory, RingShape},
+    sys::{Cpus, Keeping, PacketSocket, RingMemory, RingShape, RingStatistics},
 };
 
 /// PACKET_FANOUT_HASH: by a hash of addresses, protocol and ports that is the same for both directions
@@ -26,33 +35,60 @@ const FANOUT_HASH: u16 = 0;
 const ETHERNET_TYPES: [u16; 2] = [1, 772];
 /// A filter that is locked can't be replaced to stop: then a stop waits for the block timer, and this is its most.
 const RETIRE_AFTER_WITH_FILTER_MAX: Duration = Duration::from_secs(1);
+/// How much longer than the block timer a stop waits for a block whose socket can't be shut.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// How long receivers on other cores get to end, where the kernel can't tell that they have.
 const RECEIVERS_PATIENCE: Duration = Duration::from_millis(50);
 
 /// What [`open_taps`] opens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct TapPlan<'a> {
     pub(crate) interface: &'a str,
     pub(crate) threads: u16,
     pub(crate) shape: RingShape,
     pub(crate) promiscuous: bool,
+    /// Leave out what the interface sends.
+    pub(crate) ignore_outgoing: bool,
     /// PACKET_FANOUT_ value, flags included.
     pub(crate) fanout_type: Option<u16>,
     /// A group that other processes share; 0 for none.
     pub(crate) fanout_id: u16,
     pub(crate) filter: Option<&'a Filter>,
+    /// The processors that threads keep to, where they do.
+    pub(crate) cpus: Option<&'a Cpus>,
+}
+
+impl TapPlan<'_> {
+    /// Stays near to the processor of a thread while its ring is made, so that its memory is, too.
+    pub(super) fn near_thread(&self, thread: u16) -> Option<Keeping> {
+        self.cpus.and_then(|cpus| cpus.of_thread(thread)).and_then(|cpu| Keeping::to(cpu).ok())
+    }
 }
 
 /// A thread's socket, and its ring.
 #[derive(Debug)]
 pub(crate) struct Tap {
-    pub(crate) socket: Arc<PacketSocket>,
-    pub(crate) memory: Arc<RingMemory>,
+    socket: Arc<PacketSocket>,
+    consumer: Consumer,
     /// The index of the interface.
     interface: u32,
     /// How long a block may take to be handed over.
-    pub(crate) retire_after: Duration,
+    retire_after: Duration,
     locked: bool,
+    end: End,
+}
+
+/// How far the end of a capture has come.
+#[derive(Debug)]
+enum End {
+    /// It has not.
+    NotYet,
+    /// Nothing is received any more.
+    Shut,
+    /// Packets go on coming: the stop ends with the block that was being filled when it began, which is the last one.
+    ByTimer { last: Option<u64>, deadline: Instant },
+    /// All is out.
+    Drained,
 }
 
 /// Opens a tap a thread. None lets anything in yet.
@@ -68,6 +104,7 @@ pub(crate) fn open_taps(plan: &TapPlan<'_>) -> Result<Vec<Tap>, CaptureError> {
 }
 
 fn open_tap(plan: &TapPlan<'_>, thread: u16) -> Result<Tap, CaptureError> {
+    let _near = plan.near_thread(thread);
     let failed = |what| move |source| CaptureError::Socket { what, interface: plan.interface.to_owned(), source };
     let socket = PacketSocket::open().map_err(|e| match e.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => CaptureError::NoPermission,
@@ -87,6 +124,20 @@ fn open_tap(plan: &TapPlan<'_>, thread: u16) -> Result<Tap, CaptureError> {
     if !locked {
         debug!("the ring of thread {thread} is not locked into memory: RLIMIT_MEMLOCK is below its size");
     }
+    if plan.ignore_outgoing
+        && let Err(e) = socket.ignore_outgoing()
+    {
+        warning!("what {} sends is captured, too: {e}", plan.interface);
+    }
+    bind_shut(&socket, plan, interface)?;
+    let consumer = Consumer::new(memory);
+    let (socket, retire_after) = (Arc::new(socket), shape.retire_after);
+    Ok(Tap { socket, consumer, interface, retire_after, locked: false, end: End::NotYet })
+}
+
+/// Binds a socket that lets nothing in yet, and sees that the interface is one to capture from.
+pub(super) fn bind_shut(socket: &PacketSocket, plan: &TapPlan<'_>, interface: u32) -> Result<(), CaptureError> {
+    let failed = |what| move |source| CaptureError::Socket { what, interface: plan.interface.to_owned(), source };
     socket.attach_filter(&NOTHING).map_err(failed("attach a filter"))?;
     socket.bind(interface).map_err(failed("receive"))?;
     let hardware_type = socket.hardware_type().map_err(failed("ask for the type"))?;
@@ -98,7 +149,7 @@ fn open_tap(plan: &TapPlan<'_>, thread: u16) -> Result<Tap, CaptureError> {
     {
         warning!("{} is not in promiscuous mode: {e}; packets for other stations are not seen", plan.interface);
     }
-    Ok(Tap { socket: Arc::new(socket), memory, interface, retire_after: shape.retire_after, locked: false })
+    Ok(())
 }
 
 /// Puts the sockets into one group, which shares the packets.
@@ -131,10 +182,40 @@ fn fanout_hint(plan: &TapPlan<'_>, error: &io::Error) -> &'static str {
     }
 }
 
-impl Tap {
-    /// Lets in what `filter` accepts, or everything. A filter that was asked for is locked: whoever takes over this
-    /// process can't see more through it.
-    pub(crate) fn let_in(&mut self, filter: Option<&Filter>) -> io::Result<()> {
+impl PacketSource for Tap {
+    fn next(&mut self) -> Option<BlockMemory> {
+        let block = self.consumer.next().map(BlockMemory::Ring);
+        if block.is_some() || !matches!(self.end, End::Shut) {
+            return block;
+        }
+        if let Some(copy) = self.consumer.copy_open_block() {
+            self.end = End::Drained;
+            return Some(copy);
+        }
+        // The block timer may have handed it over between the two looks.
+        let block = self.consumer.next().map(BlockMemory::Ring);
+        if block.is_none() {
+            self.end = End::Drained;
+        }
+        block
+    }
+
+    fn wait(&mut self, wait: &Wait<'_>) -> Waited {
+        let timeout = Timespec::try_from(wait.most).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+        let mut watched =
+            [PollFd::new(&*self.socket, PollFlags::IN), PollFd::from_borrowed_fd(wait.stop.as_fd(), PollFlags::IN)];
+        // Interrupted or timed out, it is looked for work all the same.
+        let _ = poll(&mut watched, Some(&timeout));
+        let [socket, _] = watched;
+        if socket.revents().contains(PollFlags::ERR) { Waited::Error } else { Waited::Well }
+    }
+
+    fn takes_packets_itself(&self) -> bool {
+        false
+    }
+
+    /// A filter that was asked for is locked: whoever takes over this process can't see more through it.
+    fn let_in(&mut self, filter: Option<&Filter>) -> io::Result<()> {
         match filter {
             Some(filter) => {
                 self.socket.attach_filter(&filter.program)?;
@@ -146,31 +227,61 @@ impl Tap {
         }
     }
 
-    /// Lets nothing in any more, and returns once no packet is being received on any core. `false` where the filter is
-    /// locked: packets go on coming.
-    pub(crate) fn shut(&self) -> bool {
-        if self.locked {
-            return false;
-        }
-        if let Err(e) = self.socket.attach_filter(&NOTHING) {
-            warning!("failed to stop receiving: {e}");
-            return false;
-        }
-        // A packet is received within an RCU read section, and MEMBARRIER_CMD_GLOBAL waits for all of those
-        // (`synchronize_rcu` in kernel/sched/membarrier.c).
-        if membarrier(MembarrierCommand::Global).is_err() {
-            std::thread::sleep(RECEIVERS_PATIENCE);
-        }
-        true
+    fn shut(&mut self) -> bool {
+        let is_shut = !self.locked && shut(&self.socket);
+        self.end = match is_shut {
+            true => End::Shut,
+            false => End::ByTimer { last: None, deadline: Instant::now() + self.retire_after + STOP_PATIENCE },
+        };
+        is_shut
     }
 
-    /// The index of the interface.
-    pub(crate) fn interface(&self) -> u32 {
+    fn is_drained(&mut self) -> bool {
+        let End::ByTimer { last, deadline } = &mut self.end else { return matches!(self.end, End::Drained) };
+        if last.is_none() {
+            *last = self.consumer.open_block().map(|open| open.seq_num);
+        }
+        last.is_none_or(|last| self.consumer.next_seq() > last) || Instant::now() >= *deadline
+    }
+
+    fn socket(&self) -> &Arc<PacketSocket> {
+        &self.socket
+    }
+
+    fn memory(&self) -> &Arc<RingMemory> {
+        self.consumer.memory()
+    }
+
+    fn interface(&self) -> u32 {
         self.interface
     }
 
-    /// Whether the interface was removed.
-    pub(crate) fn interface_is_gone(&self) -> bool {
-        netdevice::index_to_name(&self.socket, self.interface).is_err()
+    fn drops(&self) -> Arc<dyn DropCounter> {
+        Arc::clone(&self.socket) as Arc<dyn DropCounter>
+    }
+}
+
+impl DropCounter for PacketSocket {
+    fn statistics(&self) -> io::Result<RingStatistics> {
+        Self::statistics(self)
+    }
+}
+
+/// Lets nothing in any more, and returns once no packet is being received on any core.
+fn shut(socket: &PacketSocket) -> bool {
+    if let Err(e) = socket.attach_filter(&NOTHING) {
+        warning!("failed to stop receiving: {e}");
+        return false;
+    }
+    wait_for_receivers();
+    true
+}
+
+/// Returns once what was being received on any core has been.
+pub(super) fn wait_for_receivers() {
+    // A packet is received within an RCU read section, and MEMBARRIER_CMD_GLOBAL waits for all of those
+    // (`synchronize_rcu` in kernel/sched/membarrier.c).
+    if membarrier(MembarrierCommand::Global).is_err() {
+        std::thread::sleep(RECEIVERS_PATIENCE);
     }
 }

@@ -4,16 +4,18 @@
 //! counted and given back to the kernel: the ring is drained whatever happens.
 
 use std::{
-    os::fd::AsFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::netdevice;
 use steno_core::{Clock, TimestampNs, block::Block};
 use steno_index::Gap;
 
-use super::{Budget, LossMeter, Stop, Tap, consumer::Consumer, cut};
+use super::{
+    Budget, LossMeter, PacketSource, Stop, cut,
+    source::{Wait, Waited},
+};
 use crate::{
     CaptureError,
     console::{debug, info, warning},
@@ -23,7 +25,7 @@ use crate::{
     io::{BlockSink, SyncSink, UringSink},
     ledger::Balance,
     segment::{Means, OpenSegment, Place, Sealer, SegmentWriter, WriterOptions, earlier},
-    sys::{AlignedBuffer, BlockMemory, RingBlock, RingMemory},
+    sys::{self, AlignedBuffer, BlockMemory, RingMemory},
     watchdog::Work,
 };
 
@@ -31,14 +33,16 @@ use crate::{
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a wait for a write lasts at most, before it is looked for packets again.
 const WRITE_WAIT_MAX: Duration = Duration::from_millis(20);
-/// How much longer than the block timer a stop waits for a block whose socket can't be shut.
-const STOP_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a stop waits for packets that go on coming, before it looks again.
+const DRAIN_WAIT: Duration = Duration::from_millis(2);
 
 /// What the main thread makes ready for a packet thread.
 pub(crate) struct ThreadPlan {
     pub(crate) number: u16,
     pub(crate) interface: String,
-    pub(crate) tap: Tap,
+    pub(crate) source: Box<dyn PacketSource>,
+    /// The processor that it keeps to.
+    pub(crate) cpu: Option<usize>,
     pub(crate) place: Place,
     pub(crate) options: WriterOptions,
     pub(crate) io: Option<IoChoice>,
@@ -62,8 +66,7 @@ pub(crate) struct ThreadPlan {
 pub(crate) struct PacketThread {
     number: u16,
     interface: String,
-    tap: Tap,
-    consumer: Consumer,
+    source: Box<dyn PacketSource>,
     writer: SegmentWriter,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
@@ -78,8 +81,13 @@ pub(crate) struct PacketThread {
 impl PacketThread {
     /// To be called on the thread itself: an io_uring belongs to the thread that makes it.
     pub(crate) fn new(plan: ThreadPlan) -> Self {
+        if let Some(cpu) = plan.cpu
+            && let Err(e) = sys::keep_to(cpu)
+        {
+            warning!("thread {} does not keep to processor {cpu}: {}", plan.number, words(&e));
+        }
         let in_flight = u32::try_from(plan.options.in_flight_max).unwrap_or(u32::MAX);
-        let (sink, how) = open_sink(plan.io, in_flight, &plan.tap.memory);
+        let (sink, how) = open_sink(plan.io, in_flight, plan.source.memory());
         let direct = if plan.open.file.is_direct() { "past" } else { "through" };
         info!("thread {} writes by {how}, {direct} the page cache", plan.number);
         let means = Means {
@@ -98,8 +106,7 @@ impl PacketThread {
         Self {
             number: plan.number,
             interface: plan.interface,
-            consumer: Consumer::new(Arc::clone(&plan.tap.memory)),
-            tap: plan.tap,
+            source: plan.source,
             writer,
             clock: plan.clock,
             counters: plan.counters,
@@ -132,14 +139,16 @@ impl PacketThread {
                 self.stop.ask();
                 break;
             }
-            // A block whose write is under way would have every poll of the socket return at once (`packet_poll` looks at
-            // the block before the one being filled): so it is waited for the write, which is soon, and looked again.
-            if self.writer.in_flight() > 0 {
-                // That a write has ended is what shows that it gets on.
-                self.writer.settle(Some(WRITE_WAIT_MAX));
-            } else {
+            if self.writer.in_flight() == 0 {
                 self.counters.pulse.beat();
-                self.wait()?;
+                self.wait(WAIT_MAX)?;
+            } else if self.source.takes_packets_itself() {
+                // That a write has ended is what shows that it gets on.
+                self.wait(WRITE_WAIT_MAX)?;
+            } else {
+                // A block whose write is under way would have every poll of the socket return at once (`packet_poll` looks
+                // at the block before the one being filled): so it is waited for the write, which is soon, and looked again.
+                self.writer.settle(Some(WRITE_WAIT_MAX));
             }
         }
         Ok(())
@@ -147,7 +156,7 @@ impl PacketThread {
 
     /// All blocks that are ready, unless a stop comes between.
     fn take_blocks(&mut self) {
-        while let Some(block) = self.consumer.next() {
+        while let Some(block) = self.source.next() {
             self.take(block);
             if self.stop.is_asked() {
                 return;
@@ -155,8 +164,8 @@ impl PacketThread {
         }
     }
 
-    fn take(&mut self, block: RingBlock) {
-        if let Some(block) = self.within_budget(BlockMemory::Ring(block)) {
+    fn take(&mut self, block: BlockMemory) {
+        if let Some(block) = self.within_budget(block) {
             self.note_link_is_up(&block);
             self.writer.take(block);
             let blocks = self.counters.blocks.get();
@@ -182,21 +191,14 @@ impl PacketThread {
         (granted > 0 && cut.is_ok()).then_some(BlockMemory::Copy(copy))
     }
 
-    /// Sleeps until a block is ready, a stop is asked for, or something is due.
-    fn wait(&mut self) -> Result<(), CaptureError> {
-        let time = self.writer.wait().clamp(Duration::from_millis(1), WAIT_MAX);
-        let timeout = Timespec::try_from(time).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
-        let stop = Arc::clone(&self.stop);
-        let socket = Arc::clone(&self.tap.socket);
-        let mut watched = [PollFd::new(&*socket, PollFlags::IN), PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN)];
+    /// Sleeps until a block is ready, a write has ended, a stop is asked for, or something is due.
+    fn wait(&mut self, most: Duration) -> Result<(), CaptureError> {
+        let most = self.writer.wait().clamp(Duration::from_millis(1), most);
         self.counters.polls.add(1);
-        // Interrupted or timed out, it is looked for work all the same.
-        let _ = poll(&mut watched, Some(&timeout));
-        let [socket, _] = watched;
-        if socket.revents().contains(PollFlags::ERR) {
+        if self.source.wait(&Wait { stop: &self.stop, writes: self.writer.wakes(), most }) == Waited::Error {
             self.look_at_link();
         }
-        if self.down.is_some() && self.tap.interface_is_gone() {
+        if self.down.is_some() && netdevice::index_to_name(self.source.socket(), self.source.interface()).is_err() {
             return Err(CaptureError::InterfaceGone { interface: self.interface.clone() });
         }
         Ok(())
@@ -204,7 +206,7 @@ impl PacketThread {
 
     /// Takes the error from the socket, so that it does not wake every poll.
     fn look_at_link(&mut self) {
-        match self.tap.socket.take_error() {
+        match self.source.socket().take_error() {
             // An error that is not told would wake every poll.
             Ok(()) => std::thread::sleep(WRITE_WAIT_MAX),
             Err(e) if e.raw_os_error() == Some(libc::ENETDOWN) => {
@@ -227,49 +229,20 @@ impl PacketThread {
         self.writer.note_gap(Gap { from, to, reason: format!("{} was down", self.interface) });
     }
 
-    /// After a stop: takes what the kernel has handed over, and what it was filling. Says until when was captured.
+    /// After a stop: takes all that was received. Says until when was captured.
     fn drain(&mut self) -> TimestampNs {
-        if !self.tap.shut() {
-            self.drain_by_timer();
-            return self.clock.now();
-        }
-        let ended = self.clock.now();
+        let shut = self.source.shut().then(|| self.clock.now());
         loop {
-            while let Some(block) = self.consumer.next() {
-                self.take(block);
-            }
-            if let Some(block) = self.consumer.copy_open_block() {
-                if let Some(block) = self.within_budget(block) {
-                    self.writer.take(block);
+            match self.source.next() {
+                Some(block) => self.take(block),
+                None if self.source.is_drained() => return shut.unwrap_or_else(|| self.clock.now()),
+                None => {
+                    self.writer.settle(Some(WRITE_WAIT_MAX));
+                    if self.writer.in_flight() == 0 {
+                        self.counters.pulse.beat();
+                        std::thread::sleep(DRAIN_WAIT);
+                    }
                 }
-                return ended;
-            }
-            // The block timer may have handed it over between the two looks.
-            match self.consumer.next() {
-                Some(block) => self.take(block),
-                None => return ended,
-            }
-        }
-    }
-
-    /// Packets go on coming: the stop ends with the block that is being filled now.
-    fn drain_by_timer(&mut self) {
-        let deadline = Instant::now() + self.tap.retire_after + STOP_PATIENCE;
-        let last = loop {
-            match self.consumer.next() {
-                Some(block) => self.take(block),
-                None => break self.consumer.open_block().map(|open| open.seq_num),
-            }
-        };
-        let Some(last) = last else { return };
-        while self.consumer.next_seq() <= last && Instant::now() < deadline {
-            match self.consumer.next() {
-                Some(block) => self.take(block),
-                None => self.writer.settle(Some(WRITE_WAIT_MAX)),
-            }
-            if self.writer.in_flight() == 0 {
-                self.counters.pulse.beat();
-                std::thread::sleep(Duration::from_millis(2));
             }
         }
     }

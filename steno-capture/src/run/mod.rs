@@ -6,6 +6,7 @@
 mod account;
 pub(crate) mod clock;
 mod directories;
+mod rings;
 mod signals;
 mod start;
 mod watch;

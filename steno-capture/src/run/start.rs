@@ -17,10 +17,11 @@ use steno_index::Facts;
 use super::{
     account::{self, Target},
     directories::Directories,
+    rings,
     signals::SignalHandlers,
 };
 use crate::{
-    CaptureError, Flags, IndexFormat, IoChoice, Seccomp, Switch,
+    CaptureError, Flags, IndexFormat, IoChoice, Seccomp, SourceChoice, Switch,
     console::{Level, debug, info, shows, warning},
     control::Control,
     counters::Counters,
@@ -28,9 +29,9 @@ use crate::{
     filter::Filter,
     io::probe_uring,
     ledger::{Balance, Entry, Identity, Keeper, LedgerPlan},
-    ring::{Budget, LinkMeter, LossMeter, Stop, Tap, TapPlan, ThreadPlan, open_taps},
+    ring::{Budget, LinkMeter, LossMeter, PacketSource, Sources, Stop, TapPlan, ThreadPlan, open_sources},
     segment::{OpenSegment, Place, Recovery, RecoveryPlan, Sealer, Sealing, Shares, WriterOptions, earlier},
-    sys::{self, Acting, Host, LinkStatistics},
+    sys::{self, Acting, Cpus, Host, LinkStatistics},
 };
 
 /// A daemon of 1.0.1 looks every five minutes for a file that is younger than that, and sees it 15 s late.
@@ -62,37 +63,43 @@ pub(super) struct Started {
 /// Whatever keeps the capture from starting.
 pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureError> {
     refuse(flags)?;
+    let flags = &rings::sized(flags);
     tell_what_is_not_in_force(flags);
     let signals = SignalHandlers::install()?;
     let stop = Arc::new(Stop::new().map_err(|source| CaptureError::System { what: "get a descriptor", source })?);
     let filter = Flags::given(flags.filter.as_ref()).map(|text| Filter::read(text, &flags.iface)).transpose()?;
     let target = account::find(Flags::given(flags.uid.as_ref()), Flags::given(flags.gid.as_ref()))?;
-    let mut taps = open_taps(&TapPlan {
+    let cpus = rings::processors(flags);
+    raise_limits(flags);
+    let plan = TapPlan {
         interface: &flags.iface,
         threads: flags.threads,
         shape: flags.ring_shape(),
         promiscuous: !flags.no_promisc,
+        ignore_outgoing: flags.ignore_outgoing,
         fanout_type: flags.fanout_type,
         fanout_id: flags.fanout_id,
         filter: filter.as_ref(),
-    })?;
+        cpus: cpus.as_ref(),
+    };
+    let mut sources = open_sources(flags.source, &plan)?;
     let dir = flags.dir.clone().unwrap_or_default();
     let (directories, places) = Directories::make(&dir, flags.threads, target.account)?;
-    raise_limits(flags);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let earlier: Vec<_> = places.iter().map(|place| earlier::captured_until(place, clock.now())).collect();
     let before = places.first().and_then(|place| Entry::read(&place.index_dir));
-    let (acting, files) = begin_as(&target, &mut taps, filter.as_ref(), &places, &clock, flags)?;
+    let (acting, files) = begin_as(&target, &mut sources.sources, filter.as_ref(), &places, &clock, flags)?;
     if let Err(e) = acting.for_good() {
         files.into_iter().for_each(discard);
         return Err(become_failed(&target, e));
     }
     directories.keep();
     let signals = signals.obey(Arc::clone(&stop), control.clone())?;
-    let parts = Parts { flags, filter, clock, stop: Arc::clone(&stop), control: control.clone() };
+    let Sources { sources, kind } = sources;
+    let parts = Parts { flags, filter, cpus, kind, clock, stop: Arc::clone(&stop), control: control.clone() };
     let first: Vec<_> = files.iter().map(|file| file.paths.id()).collect();
-    let interface = taps.first().map(Tap::interface);
-    let threads = parts.threads(taps, places.clone(), files, earlier)?;
+    let interface = sources.first().map(|source| source.interface());
+    let threads = parts.threads(sources, places.clone(), files, earlier)?;
     let (ledger, recovered) = parts.ledger(interface, &places, &threads, before).unzip();
     let recovery = parts.recovery(&places, first, recovered)?;
     info!("capturing from {} into {} with {} threads", flags.iface, dir.display(), flags.threads);
@@ -101,7 +108,7 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
         ledger,
         counters: threads.iter().map(|t| Arc::clone(&t.counters)).collect(),
         losses: threads.iter().map(|t| Arc::clone(&t.losses)).collect(),
-        link: threads.first().and_then(|thread| link_meter(&thread.tap)),
+        link: threads.first().and_then(|thread| link_meter(&*thread.source)),
         threads,
         stop,
         signals,
@@ -112,8 +119,8 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
 }
 
 /// What the interface drops by itself is worth knowing, and no condition.
-fn link_meter(tap: &Tap) -> Option<LinkMeter> {
-    let meter = LinkMeter::new(tap.interface(), SystemClock.now());
+fn link_meter(source: &dyn PacketSource) -> Option<LinkMeter> {
+    let meter = LinkMeter::new(source.interface(), SystemClock.now());
     meter.inspect_err(|e| warning!("what the interface itself drops is not known: {}", words(e))).ok()
 }
 
@@ -132,6 +139,9 @@ fn refuse(flags: &Flags) -> Result<(), CaptureError> {
 fn tell_what_is_not_in_force(flags: &Flags) {
     for stray in &flags.strays {
         warning!("{stray:?} is no flag, and is left aside");
+    }
+    if flags.source == SourceChoice::AfXdp && flags.fanout_type.is_some() {
+        warning!("--fanout_type is not in force with AF_XDP: the network card shares packets among its queues");
     }
     match flags.seccomp {
         Some(Seccomp::None) => {}
@@ -159,15 +169,15 @@ fn raise_limits(flags: &Flags) {
 /// Acts as the account, lets packets in, and makes the first file of each thread. Goes back when one of these fails.
 fn begin_as(
     target: &Target,
-    taps: &mut [Tap],
+    sources: &mut [Box<dyn PacketSource>],
     filter: Option<&Filter>,
     places: &[Place],
     clock: &Arc<dyn Clock>,
     flags: &Flags,
 ) -> Result<(Acting, Vec<OpenSegment>), CaptureError> {
     let acting = Acting::begin(target.account, target.name.as_deref()).map_err(|e| become_failed(target, e))?;
-    for tap in taps {
-        tap.let_in(filter).map_err(|source| {
+    for source in sources {
+        source.let_in(filter).map_err(|source| {
             let what = if filter.is_some() { "use the filter" } else { "let packets in" };
             CaptureError::Socket { what, interface: flags.iface.clone(), source }
         })?;
@@ -224,6 +234,9 @@ fn discard(file: OpenSegment) {
 struct Parts<'a> {
     flags: &'a Flags,
     filter: Option<Filter>,
+    cpus: Option<Cpus>,
+    /// What the facts say of where packets come from.
+    kind: String,
     clock: Arc<dyn Clock>,
     stop: Arc<Stop>,
     control: Control,
@@ -259,6 +272,8 @@ impl Parts<'_> {
     ) -> Option<(Keeper, Sender<()>)> {
         let flags = self.flags;
         let is_counted = self.filter.is_none()
+            && self.kind.is_empty()
+            && !flags.ignore_outgoing
             && flags.fanout_id == 0
             && !flags.no_index
             && flags.index_format == IndexFormat::Native;
@@ -288,15 +303,15 @@ impl Parts<'_> {
 
     fn threads(
         &self,
-        taps: Vec<Tap>,
+        sources: Vec<Box<dyn PacketSource>>,
         places: Vec<Place>,
         files: Vec<OpenSegment>,
         earlier: Vec<Option<TimestampNs>>,
     ) -> Result<Vec<ThreadPlan>, CaptureError> {
         let budget = Arc::new(Budget::new(self.flags.count));
-        let parts = (0..).zip(taps.into_iter().zip(places).zip(files.into_iter().zip(earlier)));
+        let parts = (0..).zip(sources.into_iter().zip(places).zip(files.into_iter().zip(earlier)));
         parts
-            .map(|(number, ((tap, place), (open, captured_until)))| {
+            .map(|(number, ((source, place), (open, captured_until)))| {
                 let counters = Arc::new(Counters::default());
                 let flags = self.flags;
                 let sealing = Sealing {
@@ -310,12 +325,12 @@ impl Parts<'_> {
                 let balance = Arc::clone(&sealing.balance);
                 let sealer =
                     Sealer::start(sealing).map_err(|source| CaptureError::System { what: "start a thread", source })?;
-                let socket = Arc::clone(&tap.socket);
-                let losses = LossMeter::new(socket, Arc::clone(&counters), Arc::clone(&self.clock));
+                let losses = LossMeter::new(source.drops(), Arc::clone(&counters), Arc::clone(&self.clock));
                 Ok(ThreadPlan {
                     number,
                     interface: flags.iface.clone(),
-                    tap,
+                    source,
+                    cpu: self.cpus.as_ref().and_then(|cpus| cpus.of_thread(number)),
                     place,
                     options: self.options(number),
                     io: flags.io,
@@ -332,6 +347,12 @@ impl Parts<'_> {
                 })
             })
             .collect()
+    }
+
+    /// The program, and where its packets came from if that is not where they usually do.
+    fn software(&self) -> String {
+        const PROGRAM: &str = concat!("stenotype ", env!("CARGO_PKG_VERSION"));
+        if self.kind.is_empty() { PROGRAM.to_owned() } else { format!("{PROGRAM} ({})", self.kind) }
     }
 
     /// Only where a daemon of 1.0.1 may be looking.
@@ -362,7 +383,7 @@ impl Parts<'_> {
                 filter: self.filter.as_ref().map(|filter| filter.text.clone()).unwrap_or_default(),
                 host: host.name,
                 kernel: host.kernel,
-                software: concat!("stenotype ", env!("CARGO_PKG_VERSION")).to_owned(),
+                software: self.software(),
                 thread: thread.into(),
                 block_bytes: rotation.block_bytes,
                 ..Facts::default()

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    os::fd::BorrowedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -147,6 +148,11 @@ impl SegmentWriter {
     /// Writes under way.
     pub(crate) fn in_flight(&self) -> usize {
         self.sink.in_flight()
+    }
+
+    /// What becomes readable when one of them ends, where there is such a thing.
+    pub(crate) fn wakes(&self) -> Option<BorrowedFd<'_>> {
+        self.sink.wakes()
     }
 
     /// Does what the time asks for: rotates or renames the file, opens one where there is none. To be called now and then.

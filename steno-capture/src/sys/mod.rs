@@ -1,27 +1,39 @@
-//! The operating system: packet sockets, the ring that the kernel shares, direct writes out of it, privileges.
+//! The operating system: packet sockets, the ring that the kernel shares, AF_XDP sockets, direct writes, processors, privileges.
 //!
 //! The only unsafe code of this crate is here, one operation a block, behind functions that cannot be misused. Nothing
 //! here knows files, indexes or flags.
 
 #![expect(unsafe_code, reason = "system calls and kernel-shared memory that no crate wraps")]
 
+mod bpf;
+mod cpus;
+mod ethtool;
 mod host;
+mod hostuse;
 mod inherited;
 mod link;
+mod mapping;
 mod memory;
 mod privileges;
 mod ring;
 mod socket;
 mod uring;
+mod xsk;
 
+pub(crate) use bpf::{Attached, Redirect, SocketMap, XdpMode};
+pub(crate) use cpus::{Cpus, Keeping, keep_to, link_mbits, memory_bytes};
+pub(crate) use ethtool::{receive_queues, strips_tags};
 pub(crate) use host::{Host, allow_locked_memory, allow_nice_level, set_nice_level};
+pub(crate) use hostuse::{HostUse, host_use, virtual_kind};
 pub(crate) use inherited::inherited_socket;
 pub(crate) use link::{LinkCounts, LinkStatistics};
+pub(crate) use mapping::PageKind;
 pub(crate) use memory::{AlignedBuffer, BlockMemory};
 pub(crate) use privileges::{Account, Acting, group_by_name, user_by_name};
-pub(crate) use ring::{OpenHeader, RingBlock, RingMemory};
-pub(crate) use socket::{FilterInstruction, PacketSocket, RingShape};
+pub(crate) use ring::{FreeBlock, OpenHeader, RingBlock, RingMemory};
+pub(crate) use socket::{FilterInstruction, PacketSocket, RingShape, RingStatistics};
 pub(crate) use uring::{Operation, Uring};
+pub(crate) use xsk::{ChunkShape, HEADROOM_BYTES, Part, XdpQueue, XdpSocket};
 
 use std::io;
 

@@ -15,6 +15,8 @@ use super::check;
 const ETH_P_ALL_BE: u16 = narrow(libc::ETH_P_ALL).to_be();
 /// PACKET_FANOUT_FLAG_UNIQUEID: the kernel picks a group number that is free (linux/if_packet.h).
 const FANOUT_FLAG_UNIQUEID: u16 = 0x2000;
+/// Of linux/if_packet.h, since Linux 4.20.
+const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 /// `tp_frame_size`. Only that blocks divide by it matters to TPACKET_V3, which packs packets of any size.
 const FRAME_BYTES: u32 = 1 << 11;
 
@@ -27,6 +29,17 @@ pub(crate) struct RingShape {
     pub(crate) blocks: u32,
     /// A block that has packets is handed over after this time, full or not.
     pub(crate) retire_after: Duration,
+}
+
+impl RingShape {
+    /// Bytes of all blocks.
+    ///
+    /// # Errors
+    /// More than there are addresses for.
+    pub(crate) fn bytes(self) -> io::Result<usize> {
+        let bytes = (self.block_bytes as usize).checked_mul(self.blocks as usize);
+        bytes.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
+    }
 }
 
 /// Counts since they were last read.
@@ -97,12 +110,27 @@ impl PacketSocket {
 
     /// What kind of link the socket is bound to: an ARPHRD_ value (linux/if_arp.h).
     pub(crate) fn hardware_type(&self) -> io::Result<u16> {
+        Ok(self.bound_to()?.sll_hatype)
+    }
+
+    fn bound_to(&self) -> io::Result<libc::sockaddr_ll> {
         let mut address = link_address();
         let mut len = socklen::<libc::sockaddr_ll>();
         let place = (&raw mut address).cast();
         // SAFETY: getsockname(2) writes at most `len` bytes to `place`, which has as many and is ours alone.
         let _ = check(unsafe { libc::getsockname(self.fd.as_raw_fd(), place, &raw mut len) })?;
-        Ok(address.sll_hatype)
+        Ok(address)
+    }
+
+    /// The address of the station that the socket is bound to, as long as an Ethernet's is.
+    pub(crate) fn station(&self) -> io::Result<[u8; 6]> {
+        let [a, b, c, d, e, f, _, _] = self.bound_to()?.sll_addr;
+        Ok([a, b, c, d, e, f])
+    }
+
+    /// Packets that the interface sends are not received.
+    pub(crate) fn ignore_outgoing(&self) -> io::Result<()> {
+        self.set(PACKET_IGNORE_OUTGOING, &(1 as libc::c_int))
     }
 
     /// Has the interface take in packets for any station, as long as the socket is open.
@@ -215,12 +243,12 @@ fn signed(interface: u32) -> io::Result<libc::c_int> {
 
 /// A constant of the kernel's that its structures hold in 16 bits.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only called with constants below 2^16")]
-const fn narrow(value: libc::c_int) -> u16 {
+pub(super) const fn narrow(value: libc::c_int) -> u16 {
     value as u16
 }
 
 /// The size of an option or address.
 #[expect(clippy::cast_possible_truncation, reason = "structures of the kernel are small")]
-const fn socklen<T>() -> libc::socklen_t {
+pub(super) const fn socklen<T>() -> libc::socklen_t {
     size_of::<T>() as libc::socklen_t
 }

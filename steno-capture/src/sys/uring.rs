@@ -1,6 +1,12 @@
 //! Writes by io_uring, each of which owns the memory that it writes from until the kernel is done with it.
 
-use std::{fs::File, io, os::fd::AsRawFd, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    sync::Arc,
+    time::Duration,
+};
 
 use io_uring::{IoUring, opcode, types};
 
@@ -61,6 +67,11 @@ impl<T> Uring<T> {
     /// Operations under way.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// A descriptor that is readable when an operation has ended; none where none is under way.
+    pub(crate) fn wakes(&self) -> Option<BorrowedFd<'_>> {
+        (self.in_flight > 0).then(|| self.uring.as_fd())
     }
 
     /// Starts an operation. It comes back, with the reason, where it can't be started.
