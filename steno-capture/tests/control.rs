@@ -132,7 +132,7 @@ fn a_daemon_hears_of_the_start_of_each_segment_of_the_counters_and_of_the_end() 
         assert!(counters.len() >= 3, "each second: {counters:?}");
         for pair in counters.windows(2) {
             let (before, after) = (fields(pair[0]), fields(pair[1]));
-            assert_eq!(before.len(), 14, "{pair:?}");
+            assert_eq!(before.len(), 15, "{pair:?}");
             assert!(before.iter().zip(&after).all(|(before, after)| before <= after), "{pair:?}");
         }
     }

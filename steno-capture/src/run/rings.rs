@@ -18,7 +18,7 @@ const MEMORY_PART: u64 = 2;
 const BLOCKS_LEAST: u64 = 4;
 const BLOCKS_MOST: u64 = 65_536;
 
-/// The flags, with a number of blocks (`docs/decisions/0008-ring-memory-without-blocks.md`).
+/// The flags, with a number of blocks (`docs/decisions/0009-ring-memory-without-blocks.md`).
 pub(super) fn sized(flags: &Flags) -> Flags {
     if flags.blocks.is_some() {
         return flags.clone();

@@ -205,8 +205,10 @@ impl Bench {
     }
 
     /// Waits until the index thread has published so many segments.
-    fn wait_for(&self, segments: u64) {
+    fn wait_for(&mut self, segments: u64) {
         while self.counters.segments.get() < segments {
+            // One that waits for the index thread is handed over when the packet thread comes around.
+            self.writer().tick();
             std::thread::sleep(Duration::from_millis(2));
         }
     }
