@@ -1,6 +1,7 @@
-//! Steps 8 to 12: from a query to the bytes of a capture file, over a store in a temporary directory.
+//! Steps 8 to 12: from a query to the bytes of a capture file, over a store in a temporary directory; and step 11, the merge,
+//! alone.
 
-use std::{error::Error, fs, hint::black_box};
+use std::{error::Error, fs, hint::black_box, path::Path};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use steno_core::{
@@ -10,16 +11,24 @@ use steno_core::{
 };
 use steno_index::{Facts, index_packet_file, segment::SegmentPaths};
 use steno_query::{Options, Store, parse};
+use tempfile::TempDir;
 
 const PACKETS: u32 = 50_000;
 
-/// A segment of TCP and UDP, one packet in a hundred from 10.0.0.9.
-fn write_store(dir: &std::path::Path) -> Result<(), Box<dyn Error>> {
-    let (packets_dir, index_dir) = (dir.join("PKT0"), dir.join("IDX0"));
+/// A segment of TCP and UDP a thread, one packet in a hundred from 10.0.0.9; the threads take turns.
+fn write_store(dir: &Path, threads: u32) -> Result<(), Box<dyn Error>> {
+    for thread in 0..threads {
+        write_segment(dir, thread, threads)?;
+    }
+    Ok(())
+}
+
+fn write_segment(dir: &Path, thread: u32, threads: u32) -> Result<(), Box<dyn Error>> {
+    let (packets_dir, index_dir) = (dir.join(format!("PKT{thread}")), dir.join(format!("IDX{thread}")));
     fs::create_dir(&packets_dir)?;
     fs::create_dir(&index_dir)?;
     let (mut writer, mut file, mut blocks) = (BlockWriter::new(BLOCK_BYTES), Vec::new(), 0);
-    for i in 0..PACKETS {
+    for i in (0..PACKETS).filter(|i| i % threads == thread) {
         let [_, _, c, d] = i.to_be_bytes();
         let from = if i % 100 == 0 { [10, 0, 0, 9] } else { [10, 1, c, d] };
         let frame = FrameBuilder::ethernet().ipv4(from, [192, 0, 2, d]);
@@ -42,13 +51,19 @@ fn write_store(dir: &std::path::Path) -> Result<(), Box<dyn Error>> {
     Ok(paths.publish()?)
 }
 
-fn answers(c: &mut Criterion) {
-    let Ok(dir) = tempfile::tempdir() else { return };
-    if let Err(e) = write_store(dir.path()) {
+/// A store of so many threads in a directory that goes with it.
+fn store(threads: u32) -> Option<(TempDir, Store)> {
+    let dir = tempfile::tempdir().ok()?;
+    if let Err(e) = write_store(dir.path(), threads) {
         eprintln!("no store to measure: {e}");
-        return;
+        return None;
     }
-    let Ok(store) = Store::open(dir.path()) else { return };
+    let store = Store::open(dir.path()).ok()?;
+    Some((dir, store))
+}
+
+fn answers(c: &mut Criterion) {
+    let Some((_dir, store)) = store(1) else { return };
     let mut group = c.benchmark_group("answer");
     let mut chunk = Vec::new();
     for text in ["tcp", "host 10.0.0.9", "port 53 and not host 10.0.0.9", "host 10.9.9.9"] {
@@ -67,5 +82,25 @@ fn answers(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, answers);
+/// What the order of time costs: all packets, of one thread and of such as lie side by side.
+fn merge(c: &mut Criterion) {
+    let Ok(query) = parse("tcp or udp", TimestampNs::MAX) else { return };
+    let mut group = c.benchmark_group("merge");
+    let _ = group.throughput(Throughput::Elements(u64::from(PACKETS)));
+    for threads in [1, 2, 8, 32] {
+        let Some((_dir, store)) = store(threads) else { return };
+        let _ = group.bench_function(format!("{threads} threads"), |b| {
+            b.iter(|| {
+                let (mut answer, mut bytes) = (store.answer(&query, Options::default()), 0);
+                while let Some(packet) = answer.next_packet() {
+                    bytes += u64::from(packet.wire_len);
+                }
+                black_box(bytes)
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, answers, merge);
 criterion_main!(benches);
