@@ -1,0 +1,146 @@
+"""A whole sensor, ours or 1.0.1's: the daemon with its own stenotype on a link, asked over mutual TLS."""
+import http.client
+import json
+import os
+import pathlib
+import resource
+import signal
+import ssl
+import subprocess
+import sys
+import time
+
+from host import BIN, Process, quiet, until
+
+PORT = 1234
+PCAP_HEADER = 24
+PROGRAMS = {
+    "steno": (BIN / "stenographer", BIN / "stenotype", []),
+    "1.0.1": ("/usr/sbin/stenographer", "/usr/sbin/stenotype", ["--no_watchdogs"]),
+}
+
+
+class Sensor:
+    """One daemon; `PKT0` and `IDX0` of its directory hold its segments, also such as were put there before."""
+
+    def __init__(self, name, directory, link, flags=("--fileage_sec=3",), limits=None):
+        self.name, self.directory, self.link = name, pathlib.Path(directory), link
+        self.daemon, stenotype, more = PROGRAMS[name]
+        for sub in ("PKT0", "IDX0", "certs"):
+            (self.directory / sub).mkdir(parents=True, exist_ok=True)
+        self.config = self.directory / "config"
+        settings = {
+            "Threads": [{"PacketsDirectory": str(self.directory / "PKT0"), "IndexDirectory": str(self.directory / "IDX0"),
+                         "DiskFreePercentage": 1, "MaxDirectoryFiles": 200_000}],
+            "StenotypePath": str(stenotype), "Interface": "v1", "Host": "127.0.0.1", "Port": PORT,
+            "Flags": ["-v", "--blockage_sec=1", "--blocks=256", "--seccomp=none", "--uid=root", "--gid=root", *more, *flags],
+            # 1.0.1 keeps so many packet files and indexes open, and dies where it may not; 100,000 is its own default.
+            "MaxOpenFiles": min(100_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2),
+            "CertPath": str(self.directory / "certs")}
+        if name == "steno" and limits:
+            settings["Limits"] = limits
+        self.config.write_text(json.dumps(settings))
+        self.environment = dict(os.environ, STENOGRAPHER_CONFIG=str(self.config))
+
+    def __enter__(self):
+        if self.name == "steno":
+            quiet(BIN / "steno", "keys", "init", "--certs", self.directory / "certs")
+        else:
+            quiet("stenokeys", "root", "root", env=self.environment)
+        before = self.link.sockets()
+        self.begun = time.perf_counter()
+        self.process = Process(self.link.inside(self.daemon, "-config", self.config, "-syslog=false", "-v=1"),
+                               self.directory / "log")
+        until(f"the daemon of {self.name} captures", lambda: self.link.sockets() > before or self.process.gone(), 300)
+        if self.process.gone():
+            sys.exit(f"the daemon of {self.name} has ended: {self.process.told()[-500:]}")
+        return self
+
+    def __exit__(self, *_):
+        children = self.children()
+        self.process.end(15)
+        for child in children:
+            # The real stenotype seals its file and may then never exit.
+            for sign in (signal.SIGTERM, signal.SIGKILL):
+                if pathlib.Path(f"/proc/{child}").exists():
+                    os.kill(child, sign)
+                    time.sleep(0.5)
+
+    def children(self):
+        task = pathlib.Path(f"/proc/{self.process.pid}/task")
+        return [int(pid) for t in task.iterdir() for pid in (t / "children").read_text().split()]
+
+    def connect(self):
+        """A connection that is there before the clock runs."""
+        certs = self.directory / "certs"
+        context = ssl.create_default_context(cafile=str(certs / "ca_cert.pem"))
+        context.load_cert_chain(certs / "client_cert.pem", certs / "client_key.pem")
+        # Debian's stenokeys makes certificates that name no host.
+        context.check_hostname = False
+        with self.link.entered():
+            connection = http.client.HTTPSConnection("127.0.0.1", PORT, context=context, timeout=300)
+            connection.connect()
+        return connection
+
+    def ask(self, query, connection=None):
+        """The answer's bytes of pcap, and the seconds to its first packet (or its end) and to its end."""
+        own = connection or self.connect()
+        buffer, size, first = bytearray(1 << 20), 0, None
+        begun = time.perf_counter()
+        own.request("POST", "/query", body=query)
+        response = own.getresponse()
+        assert response.status == 200, f"{self.name}: {response.status} {response.read()}"
+        while got := response.readinto(buffer) if first else response.readinto(memoryview(buffer)[: PCAP_HEADER + 1]):
+            size += got
+            if first is None and size > PCAP_HEADER:
+                first = time.perf_counter() - begun
+        end = time.perf_counter() - begun
+        if connection is None:
+            own.close()
+        return size, first or end, end
+
+    def packets(self, query):
+        """how many packets the answer has"""
+        return len(list(answer_records(self.answer(query))))
+
+    def answer(self, query):
+        """the answer's bytes"""
+        own = self.connect()
+        own.request("POST", "/query", body=query)
+        body = own.getresponse().read()
+        own.close()
+        return body
+
+    def client(self, query):
+        """its own client, as it is called: the answer comes to its standard output"""
+        if self.name == "steno":
+            words = BIN / "steno", "read", query, "--config", self.config, "--format", "pcap", "-w", "-"
+        else:
+            words = "env", f"STENOGRAPHER_CONFIG={self.config}", "stenocurl", "/query", "-d", query, "--silent", "--fail"
+        return self.link.inside(*words)
+
+    def settled(self, query, packets, seconds=120, pause=0.5):
+        """Waits until that query finds so many packets: all that was sent is sealed, and the daemon knows of it."""
+        def holds():
+            try:
+                return self.packets(query) == packets
+            except (OSError, http.client.HTTPException):
+                return False
+        until(f"{self.name} finds {packets} packets of {query}", holds, seconds, pause)
+
+
+def answer_records(body):
+    """each packet's captured bytes, of an answer in pcap"""
+    at = PCAP_HEADER
+    while at + 16 <= len(body):
+        length = int.from_bytes(body[at + 8 : at + 12], "little")
+        yield body[at + 16 : at + 16 + length]
+        at += 16 + length
+
+
+def timed(command, out):
+    """bytes and seconds of a command that writes into `out`"""
+    begun = time.perf_counter()
+    with open(out, "wb") as f:
+        subprocess.run([str(c) for c in command], stdout=f, stderr=subprocess.DEVNULL, check=True)
+    return os.path.getsize(out), time.perf_counter() - begun
