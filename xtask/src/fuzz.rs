@@ -202,11 +202,11 @@ mod tests {
     }
 
     #[test]
-    fn the_targets_are_the_six_of_the_hostile_inputs() {
+    fn the_targets_are_the_seven_of_the_hostile_inputs() {
         let targets = targets_in(&crate::workspace::root().join("fuzz/fuzz_targets")).unwrap();
         assert_eq!(
             targets,
-            ["capture_import", "index", "packet_decode", "packet_file", "query_text", "version2_index"]
+            ["capture_import", "catalogue", "index", "packet_decode", "packet_file", "query_text", "version2_index"]
         );
     }
 

@@ -5,7 +5,7 @@ use std::{io, os::fd::BorrowedFd, sync::Arc, time::Duration};
 use super::{TapPlan, open_taps, xdp};
 use crate::{
     CaptureError,
-    console::{info, warning},
+    console::{debug, warning},
     filter::Filter,
     flags::SourceChoice,
     ring::Stop,
@@ -103,7 +103,7 @@ pub(crate) fn open_sources(choice: SourceChoice, plan: &TapPlan<'_>) -> Result<S
         }
     }
     let taps = open_taps(plan)?;
-    info!("packets of {} come by AF_PACKET", plan.interface);
+    debug!("packets of {} come by AF_PACKET", plan.interface);
     let sources = taps.into_iter().map(|tap| Box::new(tap) as Box<dyn PacketSource>).collect();
     Ok(Sources { sources, kind: String::new() })
 }
