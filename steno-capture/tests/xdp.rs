@@ -142,8 +142,9 @@ fn check_blocks(dir: &Path, thread: u32) {
             assert!(block.header().status & TP_STATUS_BLK_TMO != 0 || number == blocks);
             for packet in block.packets() {
                 let time = packet.unwrap().timestamp();
-                assert!(time.as_ns() >= last && now - time.secs() < 30, "{time} after {last}");
-                last = time.as_ns();
+                // Two processors may hand over what they got at the same time in either order.
+                assert!(time.as_ns() + 1_000_000 >= last && now - time.secs() < 30, "{time} after {last}");
+                last = last.max(time.as_ns());
             }
         }
     }

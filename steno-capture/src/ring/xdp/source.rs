@@ -36,6 +36,8 @@ const REST_LEAST: Duration = Duration::from_micros(100);
 const FRAMES_PER_SECOND: u32 = 20_000_000;
 /// A stamp that is further from the clock than this is none.
 const STAMP_AGE_MAX_NS: u64 = 60_000_000_000;
+/// Clocks that are further from each other than before by more than this, and what reading them took, were set.
+const CLOCKS_APART_NS: u64 = 1_000;
 
 /// A thread's queues, and the block that it fills from them.
 pub(super) struct XdpSource {
@@ -44,6 +46,8 @@ pub(super) struct XdpSource {
     link: Arc<Link>,
     queues: Vec<XdpQueue>,
     /// The queue that is emptied first.
+    /// The clocks as the last batch was taken.
+    times: Option<Times>,
     turn: usize,
     memory: Arc<RingMemory>,
     filler: Filler<FreeBlock>,
@@ -102,6 +106,7 @@ impl XdpSource {
             long: LongFrame::default(),
             losses: Arc::new(QueueLosses { sockets, ..QueueLosses::default() }),
             rest: bears.clamp(REST_LEAST, REST_MAX),
+            times: None,
             taken: 0,
             is_frozen: false,
             is_shut: false,
@@ -112,7 +117,8 @@ impl XdpSource {
     /// Empties the queues into the block. `true` where it is full.
     fn fill(&mut self) -> bool {
         self.is_frozen = false;
-        let times = Times::now();
+        let times = Times::after(self.times);
+        self.times = Some(times);
         for i in 0..self.queues.len() {
             let at = (self.turn + i) % self.queues.len();
             let Some(queue) = self.queues.get_mut(at) else { continue };
@@ -268,19 +274,43 @@ impl DropCounter for QueueLosses {
     }
 }
 
+fn monotonic_ns() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    let secs = u64::try_from(time.tv_sec).unwrap_or_default();
+    secs.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or_default())
+}
+
 /// The clocks as a batch of frames is taken: the program stamps by the one, packets have the other.
 #[derive(Clone, Copy, Debug)]
 struct Times {
     of_day: TimestampNs,
     monotonic_ns: u64,
+    /// By how much the two may not be of one moment.
+    apart_ns: u64,
 }
 
 impl Times {
     fn now() -> Self {
-        let time = clock_gettime(ClockId::Monotonic);
-        let secs = u64::try_from(time.tv_sec).unwrap_or_default();
-        let nanos = u64::try_from(time.tv_nsec).unwrap_or_default();
-        Self { of_day: SystemClock.now(), monotonic_ns: secs.saturating_mul(1_000_000_000).saturating_add(nanos) }
+        let read = || {
+            let before = monotonic_ns();
+            let of_day = SystemClock.now();
+            let apart_ns = monotonic_ns().saturating_sub(before);
+            Self { of_day, monotonic_ns: before.saturating_add(apart_ns / 2), apart_ns }
+        };
+        // Again where something came between, such as another thread on this processor.
+        let (first, second) = (read(), read());
+        if first.apart_ns < second.apart_ns { first } else { second }
+    }
+
+    /// The clocks now, as far from each other as before unless one was set: so that stamps that ascend become times that do.
+    /// Both are slewed alike (clock_gettime(2), CLOCK_MONOTONIC).
+    fn after(before: Option<Self>) -> Self {
+        let now = Self::now();
+        let Some(before) = before else { return now };
+        let elapsed_ns = now.monotonic_ns.saturating_sub(before.monotonic_ns);
+        let of_day = before.of_day.saturating_add_ns(elapsed_ns);
+        let is_same = of_day.as_ns().abs_diff(now.of_day.as_ns()) <= now.apart_ns + before.apart_ns + CLOCKS_APART_NS;
+        if is_same { Self { of_day, apart_ns: before.apart_ns, ..now } } else { now }
     }
 
     /// The time of day of a stamp; of now where there is none.
@@ -302,7 +332,7 @@ mod tests {
 
     #[test]
     fn stamps_become_times_of_day() {
-        let times = Times { of_day: TimestampNs::new(1_000_000_000_000), monotonic_ns: 5_000_000 };
+        let times = Times { of_day: TimestampNs::new(1_000_000_000_000), monotonic_ns: 5_000_000, apart_ns: 0 };
         assert_eq!(times.of(4_999_000).as_ns(), 999_999_999_000);
         assert_eq!(times.of(5_000_700).as_ns(), 1_000_000_000_700);
         for none in [0, 5_000_000 + STAMP_AGE_MAX_NS + 1, u64::MAX] {
@@ -314,5 +344,20 @@ mod tests {
     fn both_clocks_are_read_at_one_moment() {
         let (first, then) = (Times::now(), Times::now());
         assert!(first.of(then.monotonic_ns).as_ns().abs_diff(then.of_day.as_ns()) < 50_000_000);
+    }
+
+    #[test]
+    fn the_clocks_keep_their_distance_unless_one_is_set() {
+        let mut times = Times::after(None);
+        for _ in 0..10_000 {
+            let next = Times::after(Some(times));
+            let stamp_ns = next.monotonic_ns.min(times.monotonic_ns);
+            assert_eq!(next.of(stamp_ns), times.of(stamp_ns));
+            times = next;
+        }
+        let hour = 3_600_000_000_000;
+        let set = Times { of_day: times.of_day.saturating_add_ns(hour), ..times };
+        let next = Times::after(Some(set));
+        assert!(next.of(times.monotonic_ns).as_ns().abs_diff(times.of_day.as_ns()) < 50_000_000, "it is as it is");
     }
 }
