@@ -46,9 +46,9 @@ pub(super) struct XdpSource {
     link: Arc<Link>,
     queues: Vec<XdpQueue>,
     /// The queue that is emptied first.
+    turn: usize,
     /// The clocks as the last batch was taken.
     times: Option<Times>,
-    turn: usize,
     memory: Arc<RingMemory>,
     filler: Filler<FreeBlock>,
     /// A frame of several parts, as far as they have come.
