@@ -10,6 +10,7 @@
 pub mod block;
 mod chain;
 mod clock;
+mod heap;
 mod lease;
 mod map;
 pub mod packet;
@@ -20,6 +21,7 @@ mod units;
 
 pub use chain::chain;
 pub use clock::{Clock, FixedClock, SystemClock};
+pub use heap::give_back_memory;
 pub use lease::is_written_elsewhere;
 pub use map::FileMap;
 pub use units::{BLOCK_BYTES, PacketNo, ParseSegmentIdError, Position, SegmentId, TimestampNs};

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use steno_core::{Clock, SegmentId, pcap::Format};
 use steno_proto::v1::{self, Truncation};
 use steno_query::{Answer, Cancel, Options, Query, QueryErrors};
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
     Bounds, HangUp, Parts, Refused, convert,
@@ -29,6 +29,8 @@ use crate::{
 
 /// How often an answer that follows looks for what was captured.
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
+/// How long no query has run before memory is given back: one after another needs it again at once.
+const REST: Duration = Duration::from_millis(500);
 /// Flows of a batch.
 const BATCH_FLOWS: usize = 256;
 
@@ -260,6 +262,20 @@ impl Answers {
     /// Admits no more queries, and ends those that run, with receipts that say so.
     pub fn stop(&self) {
         self.0.gate.stop();
+    }
+
+    /// Gives memory back to the operating system whenever queries have run and none does any more. Does not end.
+    pub async fn give_back_memory(self) {
+        let mut running = self.0.gate.watch();
+        // Whoever sends the changes is in `self`, so that there is always a next one to wait for.
+        while running.changed().await.is_ok() {
+            self.0.gate.idle().await;
+            sleep(REST).await;
+            if self.0.gate.running() == 0 {
+                // It can only fail by a panic, and there is none in it.
+                let _ended = spawn_blocking(steno_core::give_back_memory).await;
+            }
+        }
     }
 
     /// Waits until no query runs. What was found may still be on its way to clients.

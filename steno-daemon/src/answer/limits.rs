@@ -148,6 +148,11 @@ impl Gate {
         &self.0.stopped
     }
 
+    /// How many run, as that changes.
+    pub(super) fn watch(&self) -> watch::Receiver<u32> {
+        self.0.running.subscribe()
+    }
+
     /// Waits until none runs.
     pub(super) async fn idle(&self) {
         let mut running = self.0.running.subscribe();

@@ -114,12 +114,14 @@ impl Server {
             let _handle = listening.spawn(port.listen(rpc));
         }
         let _handle = listening.spawn(port.clone().listen(main));
+        let tidying = tokio::spawn(answers.clone().give_back_memory());
         let failed = tokio::select! {
             () = stop => None,
             ended = listening.join_next() => ended,
         };
         end(&port, &answers, &health).await;
         listening.shutdown().await;
+        tidying.abort();
         match failed {
             None => Ok(()),
             Some(Ok(ended)) => Ok(ended?),

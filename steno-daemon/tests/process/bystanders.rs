@@ -77,8 +77,8 @@ async fn stalled(daemon: &Daemon) -> (Taken, Streaming<steno_proto::v1::QueryRes
 /// The daemon gives a client up that takes nothing for so long.
 const PATIENCE_S: u64 = 60;
 /// What ten answers may hold that nobody takes: each two chunks and one that waits, a send buffer of 1 MiB, and what is read
-/// ahead of it; half of the 26 MB of an answer would be twice as much already.
-const TEN_KIB: usize = 64 << 10;
+/// ahead of it; half of the 26 MB of each answer would be more already.
+const TEN_KIB: usize = 96 << 10;
 
 /// Clients that answer pings, and do not read: each loses its answer when the daemon's patience is at its end, and is told so.
 /// One that hangs altogether loses its connection. Memory stays bounded meanwhile, and others are served.

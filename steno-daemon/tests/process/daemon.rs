@@ -99,6 +99,7 @@ pub(crate) struct Daemon {
 pub(crate) struct Held {
     pub(crate) descriptors: usize,
     pub(crate) threads: usize,
+    /// Memory of its own: pages of files that it maps are the kernel's to drop.
     pub(crate) resident_kib: usize,
 }
 
@@ -145,7 +146,7 @@ impl Daemon {
         let proc = Path::new("/proc").join(self.child.id().to_string());
         let count = |name: &str| fs::read_dir(proc.join(name)).unwrap().count();
         let status = fs::read_to_string(proc.join("status")).unwrap();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
         Held {
             descriptors: count("fd"),
             threads: count("task"),
