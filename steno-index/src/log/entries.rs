@@ -294,29 +294,42 @@ impl<'a> Entries<'a> {
     }
 
     /// The next packet or block; `None` at the end. After an error there is nothing to be asked.
-    #[inline]
+    ///
+    /// Where packets are read by the million, what is given back through memory costs more than the reading of it: so this
+    /// becomes part of its callers, as far as it is about packets.
+    #[inline(always)]
     pub(crate) fn next_raw(&mut self) -> Result<Option<RawEntry<'a>>, LogError> {
         loop {
             let Some(slot) = self.next_slot() else {
                 return if self.torn { Err(LogError::Cut { slot: self.slot }) } else { Ok(None) };
             };
-            let &[kind, flags, third, ..] = slot;
-            match kind {
-                kind::PACKET_V4 | kind::PACKET_V6 | kind::PACKET_OTHER => {
-                    return self.raw_packet(slot).map(|packet| Some(RawEntry::Packet(packet)));
-                }
-                kind::TAGS => self.tags(flags, third, slot)?,
-                kind::TIME_BASE => {
-                    let [_, base, ..] = words(slot);
-                    self.base_ns = Some(base);
-                }
-                kind::BLOCK => return self.block(flags, slot).map(|block| Some(RawEntry::Block(block))),
-                got => return Err(LogError::UnknownKind { slot: self.slot.saturating_sub(1), got }),
+            let &[kind, ..] = slot;
+            if let kind::PACKET_V4 | kind::PACKET_V6 | kind::PACKET_OTHER = kind {
+                return self.raw_packet(slot).map(|packet| Some(RawEntry::Packet(packet)));
+            }
+            if let Some(block) = self.no_packet(slot)? {
+                return Ok(Some(RawEntry::Block(block)));
             }
         }
     }
 
-    #[inline]
+    /// A slot that starts no packet: a block, or what is to be known of packets to come.
+    #[inline(never)]
+    fn no_packet(&mut self, slot: &'a Slot) -> Result<Option<BlockEntry>, LogError> {
+        let &[kind, flags, third, ..] = slot;
+        match kind {
+            kind::TAGS => self.tags(flags, third, slot)?,
+            kind::TIME_BASE => {
+                let [_, base, ..] = words(slot);
+                self.base_ns = Some(base);
+            }
+            kind::BLOCK => return self.block(flags, slot).map(Some),
+            got => return Err(LogError::UnknownKind { slot: self.slot.saturating_sub(1), got }),
+        }
+        Ok(None)
+    }
+
+    #[inline(always)]
     fn raw_packet(&mut self, slot: &'a Slot) -> Result<RawPacket<'a>, LogError> {
         let &[kind, flags, protocol, ..] = slot;
         let [head, length, addresses, ports] = words(slot);

@@ -2,6 +2,7 @@
 
 use std::{
     hash::{Hash, Hasher},
+    hint::select_unpredictable,
     io::Write,
     sync::Arc,
 };
@@ -22,6 +23,7 @@ use crate::{
     Class, IndexError, Log, NetworkKind,
     column::{ColumnWriter, common_scale},
     format::{ANCHOR_STEP, BlockRecord, MAX_PACKETS, SectionId},
+    le::{low16, low32},
     log::{BlockEntry, Entries, PacketNote, RawAddresses, RawEntry, RawPacket, TagStack},
     reader::BlockInfo,
 };
@@ -331,7 +333,7 @@ impl Groups {
             }
             let Some(totals) = self.totals.get_mut(no as usize) else { continue };
             let reverse = waiting.sent_by_high != totals.forward.from_high;
-            let side = if reverse { &mut totals.reverse } else { &mut totals.forward };
+            let side = select_unpredictable(reverse, &mut totals.reverse, &mut totals.forward);
             side.add(waiting.wire_len, waiting.ns);
             self.sides.push(no << 1 | u32::from(reverse));
         }
@@ -349,9 +351,13 @@ impl Groups {
                 (self.v6.intern(src).0, self.v6.intern(dst).0, (src_port, src) > (dst_port, dst))
             }
         };
-        let from_low = Key { class, low_address: src, high_address: dst, low_port: src_port, high_port: dst_port };
-        let from_high = Key { class, low_address: dst, high_address: src, low_port: dst_port, high_port: src_port };
-        (if sent_by_high { from_high } else { from_low }, sent_by_high)
+        let end = |address: u32, port: u16| u64::from(port) << 32 | u64::from(address);
+        let (from, to) = (end(src, src_port), end(dst, dst_port));
+        // Which end sends is anyone's guess.
+        let (low, high) = (select_unpredictable(sent_by_high, to, from), select_unpredictable(sent_by_high, from, to));
+        let (low_address, low_port) = (low32(low), low16(low >> 32));
+        let (high_address, high_port) = (low32(high), low16(high >> 32));
+        (Key { class, low_address, high_address, low_port, high_port }, sent_by_high)
     }
 
     /// The class of a packet. Traffic has few, so that nearly all are told by their words alone.

@@ -4,7 +4,10 @@
 //! over 8-byte slots that hold 32 bits of a randomly seeded hash beside the number, so that a probe seldom leaves the
 //! table, and growth needs no hashing. Numbers do not depend on the seed: the same keys give the same numbers.
 
-use std::hash::{BuildHasher, Hash};
+use std::{
+    hash::{BuildHasher, Hash},
+    hint::select_unpredictable,
+};
 
 use foldhash::quality::RandomState;
 
@@ -61,9 +64,13 @@ impl<K: Hash + Eq> Interner<K> {
         K: Copy,
     {
         let (mut hashes, mut slots) = ([0; TOGETHER], [0; TOGETHER]);
+        let slot_at = |at: usize| self.slots.get(at & (self.slots.len() - 1)).copied().unwrap_or_default();
         for ((hash, slot), key) in hashes.iter_mut().zip(&mut slots).zip(some) {
             *hash = self.hasher.hash_one(key) >> 32;
-            *slot = self.slots.get(self.home(*hash)).copied().unwrap_or_default();
+            let home = self.home(*hash);
+            let (first, second) = (slot_at(home), slot_at(home + 1));
+            // Nearly all keys are in one of the two, which of them nobody can foresee.
+            *slot = select_unpredictable(first >> 32 == *hash, first, second);
         }
         let looked_up = hashes.iter().zip(&slots).zip(some);
         for (number, ((hash, slot), key)) in numbers.iter_mut().zip(looked_up) {
