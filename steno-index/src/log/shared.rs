@@ -227,8 +227,8 @@ impl SharedLogReader {
                 Log::of_records(&records, &start, take == left).map_err(|e| SharedLogError::Records(e.into()))?;
             drop(records);
             let Some((log, end)) = read else {
-                // Not one block ends in so many.
-                if take >= BLOCK_RECORDS_MOST {
+                // Not one block ends in so many, or in all that there are.
+                if take == left || take >= BLOCK_RECORDS_MOST {
                     let what = "no end of a block for very long";
                     return Err(SharedLogError::Records(LogError::Bad { slot: start.slot(), what }.into()));
                 }
@@ -423,6 +423,8 @@ mod tests {
             // Within a record, and within a block.
             (&(ends[1] - 1).to_le_bytes(), COUNT_AT, "ends within"),
             (&(ends[0] - 64).to_le_bytes(), COUNT_AT, "ends within"),
+            // No more than a base of times: no packet is open, and no block has ended.
+            (&32_u64.to_le_bytes(), COUNT_AT, "no end of a block"),
             (&[99], RECORDS_AT, "unknown kind 99"),
         ] {
             let got = written(bytes, at).unwrap_err();
