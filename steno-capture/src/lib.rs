@@ -18,6 +18,9 @@ mod counters;
 mod error;
 mod filter;
 mod flags;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod io;
 mod ledger;
 mod ring;

@@ -5,6 +5,8 @@
 //! with a bare EINVAL.
 
 mod compile;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod generate;
 mod program;
 #[cfg(test)]

@@ -21,6 +21,13 @@ const DIVIDE_CONSTANT: u16 = 0x34;
 const MODULO_CONSTANT: u16 = 0x94;
 const SHIFT_LEFT_CONSTANT: u16 = 0x64;
 const SHIFT_RIGHT_CONSTANT: u16 = 0x74;
+/// BPF_LD | BPF_ABS of a word, a half of it, and a byte.
+const LOADS: [u16; 3] = [0x20, 0x28, 0x30];
+/// SKF_AD_OFF: from here on no bytes of the packet are loaded, but what the kernel knows of it.
+const KNOWN_OF_PACKET: u32 = 0xffff_f000;
+/// SKF_AD_MAX, and how far apart what is known lies.
+const KNOWN_OF_PACKET_END: u32 = KNOWN_OF_PACKET + 64;
+const KNOWN_OF_PACKET_STEP: u32 = 4;
 
 /// Codes that the kernel knows, but for the conditional jumps.
 const KNOWN: [u16; 41] = [
@@ -85,6 +92,10 @@ pub(super) fn from_hex(text: &str) -> Result<Vec<FilterInstruction>, String> {
 }
 
 fn instruction(digits: &[u8; DIGITS]) -> Result<FilterInstruction, String> {
+    // Rust's numbers may have a sign before them.
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return Err(format!("{} is not all hexadecimal digits", digits.escape_ascii()));
+    }
     let text = std::str::from_utf8(digits).map_err(|e| e.to_string())?;
     let value = u64::from_str_radix(text, 16).map_err(|e| e.to_string())?;
     let [a, b, jump_true, jump_false, k @ ..] = value.to_be_bytes();
@@ -114,6 +125,9 @@ pub(crate) fn check(program: &[FilterInstruction]) -> Result<(), String> {
             LOAD_MEMORY | LOAD_INDEX_MEMORY | STORE | STORE_INDEX if i.k >= MEMORY_WORDS => {
                 Some(format!("uses memory word {} of {MEMORY_WORDS}", i.k))
             }
+            code if LOADS.contains(&code) && i.k >= KNOWN_OF_PACKET && !is_known_of_packet(i.k) => {
+                Some(format!("loads from {:#x}, where nothing is", i.k))
+            }
             code if !KNOWN.contains(&code) && !JUMPS.contains(&code) => {
                 Some(format!("has code {code:#06x}, which is none"))
             }
@@ -124,9 +138,43 @@ pub(crate) fn check(program: &[FilterInstruction]) -> Result<(), String> {
         }
     }
     match program.last() {
-        Some(last) if matches!(last.code, RETURN_CONSTANT | RETURN_ACCUMULATOR) => Ok(()),
+        Some(last) if matches!(last.code, RETURN_CONSTANT | RETURN_ACCUMULATOR) => check_memory(program),
         _ => Err("the last instruction is no return".to_owned()),
     }
+}
+
+fn is_known_of_packet(k: u32) -> bool {
+    k < KNOWN_OF_PACKET_END && k.is_multiple_of(KNOWN_OF_PACKET_STEP)
+}
+
+/// Checks that no word of memory is read before it was written, by whatever way the program comes there
+/// (`check_load_and_stores`). All jumps lead forward, and within the program.
+fn check_memory(program: &[FilterInstruction]) -> Result<(), String> {
+    let mut at_start = vec![u16::MAX; program.len()];
+    // A bit for each word that has been written when this instruction is reached; where none is, all of them.
+    let mut written = 0u16;
+    for (at, i) in program.iter().enumerate() {
+        written &= at_start.get(at).copied().unwrap_or_default();
+        let jumps = match i.code {
+            JUMP_ALWAYS => [i.k; 2],
+            code if JUMPS.contains(&code) => [i.jump_true.into(), i.jump_false.into()],
+            STORE | STORE_INDEX => {
+                written |= 1 << i.k;
+                continue;
+            }
+            LOAD_MEMORY | LOAD_INDEX_MEMORY if written & 1 << i.k == 0 => {
+                return Err(format!("instruction {at} reads memory word {}, which nothing has been put into", i.k));
+            }
+            _ => continue,
+        };
+        for distance in jumps {
+            if let Some(there) = at_start.get_mut(at + 1 + distance as usize) {
+                *there &= written;
+            }
+        }
+        written = u16::MAX;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -147,6 +195,14 @@ mod tests {
     }
 
     #[test]
+    fn nothing_but_digits_is_a_program() {
+        for bad in ["+028000000000000", "0028 00000000000", "0028000\u{e9}0000000"] {
+            let error = from_hex(bad).unwrap_err();
+            assert!(error.contains("not all hexadecimal digits"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
     fn what_the_kernel_refuses_is_told_in_words() {
         for (program, why) in [
             ("00280000", "no multiple"),
@@ -159,6 +215,14 @@ mod tests {
             ("0064000000000020 0006000000000000", "shifts by 32"),
             ("0002000000000010 0006000000000000", "memory word 16"),
             ("ffff000000000000 0006000000000000", "code 0xffff"),
+            ("0028000 0fffff002 0006000000000000", "loads from 0xfffff002"),
+            ("0030000 0fffff040 0006000000000000", "loads from 0xfffff040"),
+            ("0060000000000003 0006000000000000", "instruction 0 reads memory word 3"),
+            // Written on one way only.
+            (
+                "0015010000000800 0002000000000003 0061000000000003 0006000000000000",
+                "instruction 2 reads memory word 3",
+            ),
             ("0000000000000000", "no return"),
         ] {
             let error = read(program).unwrap_err();
@@ -168,6 +232,14 @@ mod tests {
         let long = vec![FilterInstruction { code: RETURN_CONSTANT, jump_true: 0, jump_false: 0, k: 1 }; 4097];
         assert!(check(&long).unwrap_err().contains("4097"));
         assert!(check(&long[1..]).is_ok());
+    }
+
+    #[test]
+    fn memory_that_was_written_is_read_and_so_is_what_the_kernel_knows() {
+        assert!(read("0002000000000003 0015000100000800 0060000000000003 0006000000000000").is_ok());
+        // Past a return: no way leads there.
+        assert!(read("0005000000000001 0060000000000003 0006000000000000").is_ok());
+        assert!(read("0028000 0fffff000 0030000 0fffff03c 0020000 0fff00000 0006000000000000").is_ok());
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Entry {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (body, sum) = text.rsplit_once("crc32c ")?;
         if u32::from_str_radix(sum.strip_suffix('\n')?, 16).ok()? != crc32c::crc32c(body.as_bytes()) {
             return None;

@@ -8,6 +8,8 @@
 
 mod balance;
 mod entry;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod keeper;
 mod missing;
 

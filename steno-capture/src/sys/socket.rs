@@ -76,6 +76,12 @@ impl PacketSocket {
         Ok(Self { fd })
     }
 
+    /// Another socket, for what is done to sockets of any kind.
+    #[cfg(fuzzing)]
+    pub(crate) fn of(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+
     /// The index of the interface that has this name now, in the network namespace of the socket.
     pub(crate) fn interface_index(&self, name: &str) -> io::Result<u32> {
         Ok(netdevice::name_to_index(&self.fd, name)?)
