@@ -10,6 +10,9 @@ pub mod args;
 pub mod command;
 pub mod demo;
 pub mod exit;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod import;
 mod interrupt;
 pub mod print;

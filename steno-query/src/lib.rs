@@ -9,6 +9,7 @@
 
 pub mod exec;
 pub mod flows;
+mod plain;
 pub mod plan;
 pub mod predicate;
 pub mod receipt;
@@ -17,6 +18,7 @@ pub mod syntax;
 
 pub use exec::{Answer, Cancel, Options, Packet};
 pub use flows::{CommunityId, Flow, Flows};
+pub use plain::{plain, plain_lines};
 pub use plan::Explanation;
 pub use predicate::{Fields, TimeSet};
 pub use receipt::{Receipt, Truncation, rfc3339};

@@ -30,6 +30,9 @@ pub use client::{ClientTls, client_tls};
 pub use directory::CertDir;
 pub use error::CertError;
 pub use leaf::{Leaf, LeafError};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use server::client_verifier;
 pub use server::{ServerFiles, ServerTls, server_tls};
 pub use weakness::Use;
 

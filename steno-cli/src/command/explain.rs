@@ -12,7 +12,7 @@ use serde::Serialize;
 use steno_core::{Clock as _, SystemClock};
 use steno_proto::v1;
 use steno_query::{
-    Options, Receipt, Store, parse,
+    Options, Receipt, Store, parse, plain, plain_lines,
     plan::{Estimate, SegmentPlan},
 };
 
@@ -48,7 +48,7 @@ fn explain_on_sensor(args: &ExplainArgs, sensor: &Sensor) -> Result<Exit, Comman
     let said = sensor.explain(v1::ExplainRequest { query: args.query.clone(), deadline_ms: 0 })?;
     let receipt = receipt(said.receipt.unwrap_or_default());
     if !args.json {
-        return give(&said.text, &receipt);
+        return give(&plain_lines(&said.text), &receipt);
     }
     let told = Told {
         query: said.query,
@@ -82,7 +82,7 @@ fn json(explanation: &impl Serialize) -> Result<String, CommandError> {
 fn give(text: &str, receipt: &Receipt) -> Result<Exit, CommandError> {
     let _ = to_stdout(format!("{text}\n").as_bytes())?;
     for file in &receipt.unreadable {
-        eprintln!("unreadable: {}: {}", file.file, file.reason);
+        eprintln!("unreadable: {}: {}", plain(&file.file), plain(&file.reason));
     }
     Ok(if receipt.is_complete() { Exit::Done } else { Exit::Incomplete })
 }

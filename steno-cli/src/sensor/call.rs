@@ -17,6 +17,7 @@ use steno_proto::{
         sensor_client::SensorClient,
     },
 };
+use steno_query::plain_lines;
 use tokio::{
     runtime::{Builder, Runtime},
     select,
@@ -104,7 +105,7 @@ impl Sensor {
         };
         let mut client = self.client.clone();
         let stream = self.wait(client.query(request))?.into_inner();
-        Ok(Packets::new(Answer { sensor: self, stream }, format))
+        Ok(Packets::new(Box::new(Answer { sensor: self, stream }), format))
     }
 
     /// Begins an answer in flows.
@@ -114,7 +115,7 @@ impl Sensor {
     pub(crate) fn flows(&self, request: FlowsRequest) -> Result<FlowBatches<'_>, SensorError> {
         let mut client = self.client.clone();
         let stream = self.wait(client.flows(request))?.into_inner();
-        Ok(FlowBatches::new(Answer { sensor: self, stream }))
+        Ok(FlowBatches::new(Box::new(Answer { sensor: self, stream })))
     }
 
     /// Says how a query is understood.
@@ -148,9 +149,9 @@ impl Sensor {
         let Some(cause) = status.source() else {
             return match status.code() {
                 Code::InvalidArgument if !status.details().is_empty() => {
-                    SensorError::Query(status.message().to_owned())
+                    SensorError::Query(plain_lines(status.message()))
                 }
-                code => SensorError::Said { code, message: status.message().to_owned() },
+                code => SensorError::Said { code, message: plain_lines(status.message()) },
             };
         };
         if let Some(alert) = self.fate.alert().filter(|_| !self.fate.has_answered()) {
@@ -176,19 +177,24 @@ impl Drop for Sensor {
 }
 
 /// The messages of an answer. Dropped before the last, it ends the work of the sensor.
-pub(super) struct Answer<'s, M> {
+struct Answer<'s, M> {
     sensor: &'s Sensor,
     stream: Streaming<M>,
 }
 
-impl<M> Answer<'_, M> {
-    /// The next message; none at the end.
-    pub(super) fn next(&mut self) -> Result<Option<M>, SensorError> {
+impl<M> Incoming<M> for Answer<'_, M> {
+    fn next(&mut self) -> Result<Option<M>, SensorError> {
         self.sensor.wait(self.stream.message())
     }
+}
+
+/// Where the messages of an answer come from.
+pub(super) trait Incoming<M> {
+    /// The next message; none at the end.
+    fn next(&mut self) -> Result<Option<M>, SensorError>;
 
     /// What the sensor says after a receipt: nothing, or why the answer must not be taken for a whole one.
-    pub(super) fn last_word(&mut self) -> Result<Option<String>, SensorError> {
+    fn last_word(&mut self) -> Result<Option<String>, SensorError> {
         match self.next() {
             Ok(Some(_)) => Err(SensorError::Nonsense("more of an answer after its receipt".to_owned())),
             Err(error @ SensorError::Said { .. }) => Ok(Some(error.to_string())),

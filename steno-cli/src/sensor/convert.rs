@@ -117,7 +117,7 @@ pub(super) fn flow(message: v1::Flow) -> Result<Flow, SensorError> {
     Ok(Flow {
         first: TimestampNs::new(message.first_ns),
         last: TimestampNs::new(message.last_ns),
-        layers: message.layers,
+        layers: layers(message.layers)?,
         protocol: message.protocol.map(|protocol| narrow(protocol, "IP protocol")).transpose()?,
         a: text::<IpAddr>(&message.a_address, "address")?,
         a_port: port(message.a_port)?,
@@ -147,6 +147,12 @@ pub(crate) fn estimate(message: v1::Estimate) -> Estimate {
         bytes_at_least: message.bytes_at_least,
         bytes_at_most: message.bytes_at_most,
     }
+}
+
+/// Words with spaces between them: values that stand beside them in a line stay apart.
+fn layers(text: String) -> Result<String, SensorError> {
+    let is_of_words = |byte: u8| byte == b' ' || (byte.is_ascii_graphic() && !matches!(byte, b',' | b'"'));
+    if text.bytes().all(is_of_words) { Ok(text) } else { Err(SensorError::Nonsense(format!("{text:?} as layers"))) }
 }
 
 fn narrow<T: TryFrom<u32>>(number: u32, what: &str) -> Result<T, SensorError> {
@@ -265,6 +271,8 @@ mod tests {
             v1::Flow { a_address: "10.0.0".into(), ..message.clone() },
             v1::Flow { b_port: Some(65_536), ..message.clone() },
             v1::Flow { protocol: Some(256), ..message.clone() },
+            v1::Flow { layers: "ip udp,1".into(), ..message.clone() },
+            v1::Flow { layers: "ip\nudp".into(), ..message.clone() },
             v1::Flow { community_id: "2:".into(), ..message },
         ] {
             assert!(matches!(flow(bad), Err(SensorError::Nonsense(_))));

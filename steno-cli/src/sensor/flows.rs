@@ -3,11 +3,11 @@
 use steno_proto::v1::{FlowsResponse, flows_response::Part};
 use steno_query::Flow;
 
-use super::{SensorError, SoFar, call::Answer, convert, packets::Ending};
+use super::{SensorError, SoFar, call::Incoming, convert, packets::Ending};
 
 /// An answer in flows, a batch at a time.
 pub(crate) struct FlowBatches<'s> {
-    answer: Answer<'s, FlowsResponse>,
+    answer: Box<dyn Incoming<FlowsResponse> + 's>,
     flows: u64,
     ending: Option<Ending>,
 }
@@ -23,7 +23,7 @@ pub(crate) enum NextFlows {
 }
 
 impl<'s> FlowBatches<'s> {
-    pub(super) fn new(answer: Answer<'s, FlowsResponse>) -> Self {
+    pub(super) fn new(answer: Box<dyn Incoming<FlowsResponse> + 's>) -> Self {
         Self { answer, flows: 0, ending: None }
     }
 

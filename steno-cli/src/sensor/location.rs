@@ -77,8 +77,13 @@ impl Location {
     pub(crate) fn of_config(file: &Path) -> Result<Self, SensorError> {
         let text =
             fs::read_to_string(file).map_err(|source| SensorError::ConfigRead { path: file.to_owned(), source })?;
+        Self::of_text(&text, file)
+    }
+
+    /// What a configuration says, whose text this is.
+    pub(super) fn of_text(text: &str, file: &Path) -> Result<Self, SensorError> {
         let bad = |why: String| SensorError::Config { path: file.to_owned(), why };
-        let (node, _) = Node::parse(&text).map_err(|e| bad(format!("it is no JSON: {e}")))?;
+        let (node, _) = Node::parse(text).map_err(|e| bad(format!("it is no JSON: {e}")))?;
         if !matches!(node, Node::Object(_)) {
             return Err(bad(format!("it is {}; it must be an object", node.describe())));
         }

@@ -14,6 +14,8 @@ mod connect;
 mod convert;
 mod error;
 mod flows;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod location;
 mod packets;
 mod records;

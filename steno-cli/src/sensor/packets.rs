@@ -5,7 +5,7 @@ use steno_core::pcap::Format;
 use steno_proto::v1::{QueryResponse, query_response::Part};
 use steno_query::Receipt;
 
-use super::{SensorError, call::Answer, convert, records::Records};
+use super::{SensorError, call::Incoming, convert, records::Records};
 
 /// What of an answer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum SoFar {
 
 /// An answer in packets. Its bytes are those of a capture file, whole records at a time.
 pub(crate) struct Packets<'s> {
-    answer: Answer<'s, QueryResponse>,
+    answer: Box<dyn Incoming<QueryResponse> + 's>,
     records: Records,
     digest: blake3::Hasher,
     bytes: u64,
@@ -52,7 +52,7 @@ pub(crate) enum Next {
 }
 
 impl<'s> Packets<'s> {
-    pub(super) fn new(answer: Answer<'s, QueryResponse>, format: Format) -> Self {
+    pub(super) fn new(answer: Box<dyn Incoming<QueryResponse> + 's>, format: Format) -> Self {
         let (records, digest) = (Records::new(format), blake3::Hasher::new());
         Self { answer, records, digest, bytes: 0, ending: None }
     }

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{Receipt, Truncation, rfc3339};
+use crate::plain;
 
 /// Files of a kind that are named; the others are counted.
 const NAMED: usize = 8;
@@ -11,7 +12,7 @@ impl Display for Receipt {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let state = if self.is_complete() { "complete" } else { "NOT COMPLETE" };
         write!(f, "{state}: {} and {}", count(self.packets, "packet"), count(self.bytes, "byte"))?;
-        write!(f, " for `{}`", self.query)?;
+        write!(f, " for `{}`", plain(&self.query))?;
         self.searched(f)?;
         if let Some(by) = self.truncated_by {
             write!(f, "\ntruncated: {by}")?;
@@ -122,7 +123,7 @@ fn list(f: &mut Formatter<'_>, what: &str, items: impl Iterator<Item = (bool, St
     items.sort_by_key(|&(matters, _)| !matters);
     for (matters, text) in items.iter().take(NAMED) {
         let note = if *matters { "" } else { " (nothing asked for can be in it)" };
-        write!(f, "\n{what}: {text}{note}")?;
+        write!(f, "\n{what}: {}{note}", plain(text))?;
     }
     match items.len().checked_sub(NAMED) {
         None | Some(0) => Ok(()),
@@ -147,6 +148,7 @@ mod tests {
 
     use super::*;
     use crate::receipt::{ClockStep, Gap, Held, SegmentCounts, Unreadable, Unsealed};
+    use crate::syntax::is_acted_upon;
 
     fn receipt() -> Receipt {
         Receipt {
@@ -215,6 +217,19 @@ mod tests {
         assert_eq!(lines[24], format!("the clock was: set forward by 3600.005 s, from {origin} to {hour}"));
         assert_eq!(lines[25], format!("the clock was: set back by 3600.005 s, from {hour} to {origin}"));
         assert_eq!(lines.len(), 26);
+    }
+
+    #[test]
+    fn no_text_of_a_receipt_steers_a_terminal_or_forges_a_line() {
+        let mut r = receipt();
+        let evil = "a\ncomplete: \u{1b}[2J\u{202e}".to_owned();
+        r.query.clone_from(&evil);
+        r.unreadable = vec![Unreadable { file: evil.clone(), reason: evil.clone(), may_hold_matches: true }];
+        r.gaps = vec![Gap { from: TimestampNs(0), until: TimestampNs(1), thread: 0, reason: evil }];
+        let text = r.to_string();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(!text.contains(|c| c != '\n' && is_acted_upon(c)), "{text:?}");
+        assert!(text.contains("for `a\\u{a}complete: \\u{1b}[2J\\u{202e}`"), "{text}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod vocabulary;
 pub use ast::{AddrRange, Expr, NetworkKind, PortRange, Primitive, Query, Side, TimeSpan, Transport};
 pub use error::{Fault, QueryError, QueryErrors};
 pub use parser::parse;
+pub(crate) use render::is_acted_upon;
 
 /// The reference of the language, which `steno help query` prints.
 pub const REFERENCE: &str = include_str!("../../../docs/QUERY.md");

@@ -130,7 +130,7 @@ fn visible(c: char) -> (char, usize) {
 
 /// Whether a terminal acts upon a character rather than showing it: control characters, line separators, marks that
 /// change the direction of text, and what takes no column at all.
-pub(super) fn is_acted_upon(c: char) -> bool {
+pub(crate) fn is_acted_upon(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

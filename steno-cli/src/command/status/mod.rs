@@ -11,6 +11,7 @@ use std::sync::{
 };
 
 use steno_proto::v1::StatusResponse;
+use steno_query::plain_lines;
 
 use super::{
     CommandError,
@@ -21,7 +22,7 @@ use crate::{args::StatusArgs, exit::Exit};
 
 /// What it prints of a sensor.
 pub(crate) fn page(message: StatusResponse) -> String {
-    text::text(&sensor::report(message))
+    plain_lines(&text::text(&sensor::report(message)))
 }
 
 /// Prints it. What is not well has an exit status of its own.
@@ -36,7 +37,7 @@ pub(super) fn status(args: &StatusArgs, interrupted: &Arc<AtomicBool>) -> Result
     let text = if args.json {
         serde_json::to_string(&report).map_err(|e| CommandError::Stdout(e.into()))? + "\n"
     } else {
-        text::text(&report)
+        plain_lines(&text::text(&report))
     };
     let _ = to_stdout(text.as_bytes())?;
     Ok(if report.healthy { Exit::Done } else { Exit::Incomplete })
