@@ -6,6 +6,9 @@ pub mod answer;
 pub mod capture;
 pub mod catalogue;
 pub mod config;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod log;
 pub mod metrics;
 pub mod notify;

@@ -32,6 +32,8 @@ mod tests;
 mod worker;
 
 pub use answers::{Answers, Ask, Failed};
+#[cfg(fuzzing)]
+pub(crate) use http::capture_counts;
 pub(crate) use http::{pass_over, routes as http_routes};
 pub use legacy::{LegacyLimits, LegacyService};
 pub use limits::{Bounds, Refused};

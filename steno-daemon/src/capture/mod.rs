@@ -14,6 +14,8 @@ mod attend;
 mod backoff;
 mod control;
 mod directory;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod lines;
 mod meeting;
 mod open_files;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use steno_proto::{json::folds_to, places::Place};
+use steno_query::plain;
 
 /// Something wrong with a configuration, or merely odd, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +45,10 @@ impl Problem {
 
 impl Display for Problem {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { key, message, place } = self;
-        match place {
-            _ if key.is_empty() => f.write_str(message),
+        // Keys and values are as the file has them, whatever they hold.
+        let (key, message) = (plain(&self.key), plain(&self.message));
+        match self.place {
+            _ if key.is_empty() => f.write_str(&message),
             Some(place) => write!(f, "{key} ({place}): {message}"),
             None => write!(f, "{key}: {message}"),
         }
@@ -86,4 +88,15 @@ pub enum ConfigError {
 
 fn lines(problems: &[Problem]) -> String {
     problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_steers_a_terminal() {
+        let problem = Problem::new("a\u{1b}[2J", "is \u{7f}\nnot known");
+        assert_eq!(problem.to_string(), "a\\u{1b}[2J: is \\u{7f}\\u{a}not known");
+    }
 }

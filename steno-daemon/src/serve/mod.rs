@@ -17,6 +17,8 @@
 mod certificates;
 mod connection;
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod health;
 
 mod listener;

@@ -14,3 +14,5 @@ mod stats;
 
 pub(crate) use request::pass_over;
 pub(crate) use routes::routes;
+#[cfg(fuzzing)]
+pub(crate) use stats::capture_counts;
