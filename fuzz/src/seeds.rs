@@ -4,11 +4,14 @@
 //! the repository and follow the formats. Those of version-2 indexes are made by the real stenotype 1.0.1, too, where it is
 //! installed.
 
+mod messages;
 mod real;
+mod texts;
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -16,7 +19,9 @@ use std::time::Duration;
 use steno_core::block::{Block, BlockWriter};
 use steno_core::pcap::{CaptureMeta, CaptureWriter, Format, InterfaceMeta, Record};
 use steno_core::testkit::{RecipePacket, block_of, recipe};
-use steno_index::Facts;
+use steno_fuzz::authority::Authority;
+use steno_index::log::SharedLog;
+use steno_index::{Facts, Log, note_block};
 use steno_query::Store;
 use steno_query::store::CATALOGUE_FILE;
 
@@ -81,6 +86,16 @@ fn main() -> Result<()> {
     write(&dir, "catalogue", [catalogue(&blocks)?])?;
     write(&dir, "packet_file", [block])?;
     write(&dir, "query_text", QUERIES.map(|query| query.as_bytes().to_vec()))?;
+    write(&dir, "open_log", [open_log(&packets)?, open_log(&many(200)?)?])?;
+    write(&dir, "client_certificate", certificates()?)?;
+    write(&dir, "ledger", texts::ledgers())?;
+    write(&dir, "capture_filter", texts::filters())?;
+    write(&dir, "control_message", texts::control_messages())?;
+    write(&dir, "capture_output", texts::outputs())?;
+    write(&dir, "configuration", texts::configurations())?;
+    write(&dir, "http_query", texts::http_requests())?;
+    write(&dir, "grpc_request", messages::requests())?;
+    write(&dir, "sensor_answer", messages::answers())?;
     Ok(())
 }
 
@@ -151,6 +166,28 @@ fn version2_index(block: &[u8]) -> Result<Vec<u8>> {
     let mut file = block;
     let _ = steno_index::index_packet_file_version2(&mut file, &Facts::default(), &mut bytes)?;
     Ok(bytes)
+}
+
+/// The shared memory of a log with these packets in two blocks, behind a byte that says where it is cut.
+fn open_log(packets: &[RecipePacket]) -> Result<Vec<u8>> {
+    let (mut log, mut shared) = (Log::new(), SharedLog::create()?);
+    let (first, second) = packets.split_at(packets.len() / 2);
+    for (number, packets) in (0..).zip([first, second]) {
+        let _captured = note_block(&mut log, number << 18, &Block::parse(&block(packets)?)?, None)?;
+        shared.publish(&log, log.bytes())?;
+    }
+    let memory = File::from(shared.as_fd().try_clone_to_owned()?);
+    let mut seed = vec![0; 1 + usize::try_from(memory.metadata()?.len())?];
+    memory.read_exact_at(&mut seed[1..], 0)?;
+    seed[0] = 128;
+    Ok(seed)
+}
+
+/// As the target reads them: a byte that says what it is comes first.
+fn certificates() -> Result<Vec<Vec<u8>>> {
+    let authority = Authority::new()?;
+    let chains = authority.clients.iter().chain(&authority.forged).map(|der| [&[0], &der[..]].concat());
+    Ok(chains.chain([[&[1], &authority.revoked[..]].concat()]).collect())
 }
 
 /// What is kept of a store whose segments are these blocks.

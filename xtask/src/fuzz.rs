@@ -187,7 +187,7 @@ fn wait(mut child: Child, limit: Duration) -> anyhow::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Request, targets_in, wait};
+    use super::{Request, fs, targets_in, wait};
     use std::process::Command;
     use std::time::Duration;
 
@@ -202,12 +202,47 @@ mod tests {
     }
 
     #[test]
-    fn the_targets_are_the_seven_of_the_hostile_inputs() {
+    fn there_is_a_target_for_each_reader_of_foreign_bytes() {
         let targets = targets_in(&crate::workspace::root().join("fuzz/fuzz_targets")).unwrap();
         assert_eq!(
             targets,
-            ["capture_import", "catalogue", "index", "packet_decode", "packet_file", "query_text", "version2_index"]
+            [
+                "capture_filter",
+                "capture_import",
+                "capture_output",
+                "catalogue",
+                "client_certificate",
+                "configuration",
+                "control_message",
+                "grpc_request",
+                "http_query",
+                "index",
+                "ledger",
+                "open_log",
+                "packet_decode",
+                "packet_file",
+                "query_text",
+                "sensor_answer",
+                "version2_index",
+            ]
         );
+    }
+
+    #[test]
+    fn every_target_is_built_and_described_and_every_dictionary_is_one_of_a_target() {
+        let root = crate::workspace::root();
+        let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+        let (manifest, page) = (read("fuzz/Cargo.toml"), read("docs/FUZZING.md"));
+        let targets = targets_in(&root.join("fuzz/fuzz_targets")).unwrap();
+        for target in &targets {
+            assert!(manifest.contains(&format!("name = \"{target}\"")), "fuzz/Cargo.toml does not build {target}");
+            assert!(page.contains(&format!("| `{target}` |")), "docs/FUZZING.md does not tell of {target}");
+        }
+        for entry in fs::read_dir(root.join("fuzz/dictionaries")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let target = name.strip_suffix(".dict").unwrap_or(&name);
+            assert!(targets.iter().any(|known| known == target), "{name} is the dictionary of no target");
+        }
     }
 
     #[test]
