@@ -46,9 +46,13 @@ const SEGMENTS: [&str; 2] = [
 /// What came of a request.
 #[derive(Debug)]
 pub struct Reply {
+    /// What the first line of it says.
     pub status: StatusCode,
+    /// What comes before the body.
     pub headers: HeaderMap,
+    /// All of it that came.
     pub body: Vec<u8>,
+    /// What comes behind it.
     pub trailers: HeaderMap,
     /// The body was broken off.
     pub broken: bool,
