@@ -34,6 +34,7 @@ fuzz_target!(|input: &[u8]| {
     }
     if matches!(decoded.network, Network::None { .. }) {
         assert_eq!((decoded.protocol, decoded.ports), (None, None), "a protocol without a network layer");
+        assert_eq!(decoded.fragment, Fragment::Whole, "a fragment without a network layer");
     }
     let most_tags = frame.len() / 4;
     assert!(tags.len() <= most_tags, "{} tags in {} bytes", tags.len(), frame.len());

@@ -344,6 +344,9 @@ impl<'a> Entries<'a> {
         if flags & flag::FRAGMENT_MASK == flag::FRAGMENT_MASK {
             return Err(self.bad("an unknown kind of fragment"));
         }
+        if kind == kind::PACKET_OTHER && flags & flag::FRAGMENT_MASK != 0 {
+            return Err(self.bad("a fragment of no IP packet"));
+        }
         let second = if kind == kind::PACKET_V6 { Some(self.second_slot()?) } else { None };
         self.block_packets =
             self.block_packets.checked_add(1).ok_or_else(|| self.bad("more than 2^32 packets in a block"))?;

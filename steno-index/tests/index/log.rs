@@ -222,6 +222,8 @@ fn contradictions_in_foreign_bytes_are_named() {
     assert_eq!(error(&|b| b[32 + 6] = 0xf0), bad(1, "a tag out of range"));
     assert_eq!(error(&|b| b[64 + 1] |= 3 << 4), bad(2, "an unknown kind of tags"));
     assert_eq!(error(&|b| b[64 + 1] |= 3 << 2), bad(2, "an unknown kind of fragment"));
+    // A packet that is not IP, and a fragment all the same.
+    assert_eq!(error(&|b| (b[64], b[64 + 1]) = (3, 1 << 2)), bad(2, "a fragment of no IP packet"));
     let blocks = "a count or times that are not those of the packets before it";
     // The last moment there is, is one: only the block's times are wrong then.
     assert_eq!(error(&|b| b[8..16].fill(0xff)), bad(4, blocks));
