@@ -2,6 +2,7 @@
 //! completions. What the commands do is in [`crate::command`].
 
 mod index;
+mod keys;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -9,6 +10,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use index::{BuildArgs, ConvertArgs, DumpArgs, IndexCommand, IndexFormat, IndexOutputArgs};
+pub use keys::{KeyKind, KeysClientArgs, KeysCommand, KeysInitArgs, KeysRevokeArgs, WantedArgs};
 
 use crate::{demo::DemoArgs, exit::Exit};
 
@@ -292,53 +294,6 @@ pub struct VerifyArgs {
     /// Make indexes anew that are damaged or missing, finish what a capture has left unfinished, cut torn ends off; deletes nothing whole
     #[arg(long)]
     pub repair: bool,
-}
-
-/// `steno keys`
-#[derive(Debug, Subcommand)]
-pub enum KeysCommand {
-    /// Make a CA, the certificate of a sensor, and the one of a first client
-    Init(KeysInitArgs),
-    /// Make a certificate for one more client
-    Client(KeysClientArgs),
-}
-
-/// `steno keys init`
-#[derive(Args, Debug)]
-#[command(after_long_help = KEYS_FILES)]
-pub struct KeysInitArgs {
-    /// The directory; it is made where it is missing. A sensor's configuration names it as CertPath
-    #[arg(long, value_name = "DIR")]
-    pub certs: PathBuf,
-    /// What clients call the sensor by, a host name or an address; may be given several times. Without it 127.0.0.1 and
-    /// localhost
-    #[arg(long = "host", value_name = "NAME_OR_IP")]
-    pub hosts: Vec<String>,
-}
-
-const KEYS_FILES: &str = "\
-What is missing is made; what is there is never replaced. To have a certificate made anew, move it and its key away.
-
-Files:
-  ca_cert.pem      whom sensor and clients trust; 20 years
-  ca_key.pem       mode 0600; signs certificates, and neither sensor nor clients need it: it may be kept elsewhere
-  server_cert.pem  what the sensor shows; 10 years
-  server_key.pem   mode 0600; the user that the sensor runs as must be able to read it
-  client_cert.pem  what a client shows; 10 years
-  client_key.pem   mode 0640; whoever can read it can read what was captured
-  clients/NAME/    what `steno keys client NAME` makes";
-
-/// `steno keys client`
-#[derive(Args, Debug)]
-#[command(after_long_help = "\
-Makes clients/NAME in the directory, with ca_cert.pem, client_cert.pem and client_key.pem: all that the client needs, to be
-given to `steno --certs` or to grpcurl. Needs ca_cert.pem and ca_key.pem, which `steno keys init` makes.")]
-pub struct KeysClientArgs {
-    /// Whose it is: 1 to 64 letters, digits, `.`, `_`, `@` or `-`. The sensor logs it with what the client asks
-    pub name: String,
-    /// The directory of the CA
-    #[arg(long, value_name = "DIR")]
-    pub certs: PathBuf,
 }
 
 /// `steno help`

@@ -47,8 +47,23 @@ impl CertDir {
         self.0.join("client_key.pem")
     }
 
+    /// What the CA has taken back. stenographer 1.0.1 has no such file.
+    pub fn crl(&self) -> PathBuf {
+        self.0.join("crl.pem")
+    }
+
+    /// A copy of every certificate that the CA has signed, as `SERIAL.pem`: where `openssl ca`, and so 1.0.1's script, puts
+    /// them. By it a client's certificates are known that were handed out and are nowhere else.
+    pub(super) fn issued(&self) -> PathBuf {
+        self.0.join("ca")
+    }
+
     /// What [`Self::issue_client`] makes for the client `name`: a directory of certificates to hand out.
     pub fn client_dir(&self, name: &str) -> Self {
-        Self(self.0.join("clients").join(name))
+        Self(self.clients().join(name))
+    }
+
+    pub(super) fn clients(&self) -> PathBuf {
+        self.0.join("clients")
     }
 }

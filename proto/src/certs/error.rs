@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use super::Serial;
+
 /// Why certificates cannot be made or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -39,6 +41,17 @@ pub enum CertError {
         cert: PathBuf,
         /// The key.
         key: PathBuf,
+    },
+    /// A key that everyone can read, or write.
+    #[error(
+        "the key {} is open to every user of this machine (mode {mode:04o}); `chmod o= {}` shuts them out",
+        path.display(), path.display()
+    )]
+    Exposed {
+        /// The key.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
     /// A certificate of the directory that its CA has not signed.
     #[error("{} is not signed by {}", cert.display(), ca.display())]
@@ -78,6 +91,46 @@ pub enum CertError {
         /// The name.
         name: String,
     },
+    /// Nobody of that name has a certificate of the CA.
+    #[error("no certificate of a client {name:?} is on record in {}{}", dir.display(), and_known(.known))]
+    UnknownClient {
+        /// The name.
+        name: String,
+        /// The directory of the CA.
+        dir: PathBuf,
+        /// Names of whom there are certificates.
+        known: Vec<String>,
+    },
+    /// A certificate that is somebody else's.
+    #[error("the certificate {serial} is not of {name:?} but of {owner:?}; nothing was changed")]
+    OthersSerial {
+        /// Its serial number.
+        serial: Serial,
+        /// Whose it was said to be.
+        name: String,
+        /// Whose it is.
+        owner: String,
+    },
+    /// A text that is no serial number.
+    #[error(
+        "bad serial number {text:?}: it takes 1 to 20 bytes as hexadecimal digits, with or without colons between them"
+    )]
+    BadSerial {
+        /// The text.
+        text: String,
+    },
+    /// A text that is no alternative name.
+    #[error("bad alternative name {text:?}: it takes DNS:HOST, IP:ADDRESS, email:ADDRESS or URI:URI")]
+    AlternativeName {
+        /// The text.
+        text: String,
+    },
+    /// A text that is no organizational unit.
+    #[error("bad organizational unit {text:?}: it takes 1 to 64 characters, without spaces at its ends")]
+    Unit {
+        /// The text.
+        text: String,
+    },
     /// A server's name that is neither an address nor a host's.
     #[error("bad server name {name:?}: neither an IP address nor a host name")]
     ServerName {
@@ -90,4 +143,17 @@ pub enum CertError {
     /// The configuration of TLS is refused.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
+}
+
+/// Names are shown as far as they help.
+fn and_known(names: &[String]) -> String {
+    const MOST: usize = 10;
+    match names {
+        [] => "; `--serial` takes back one that is on none".to_owned(),
+        _ => {
+            let shown: Vec<String> = names.iter().take(MOST).map(|name| format!("{name:?}")).collect();
+            let more = if names.len() > MOST { ", ..." } else { "" };
+            format!("; there are those of {}{more}", shown.join(", "))
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! read, and turned into configurations of TLS.
 //!
 //! - [`CertDir`] is the directory: `ca_cert.pem`, `server_cert.pem`, `client_cert.pem` and their keys, under 1.0.1's names;
-//!   it makes what is missing (`init`), and certificates for more clients (`issue_client`).
+//!   it makes what is missing (`init`), certificates for more clients (`issue_client`), and takes them back (`revoke`).
 //! - [`server_tls`] is what the sensor listens with, [`client_tls`] what its clients call with. Either side must show a
 //!   certificate that the CA has signed.
 //! - [`Leaf`] says what is in a certificate: whose it is, until when, and what is weak about it.
@@ -19,10 +19,14 @@ mod client;
 mod directory;
 mod error;
 mod generate;
+mod issued;
 mod leaf;
 mod read;
+mod revoke;
+mod serial;
 mod server;
 mod v1;
+mod wanted;
 mod weakness;
 mod write;
 
@@ -30,10 +34,13 @@ pub use client::{ClientTls, client_tls};
 pub use directory::CertDir;
 pub use error::CertError;
 pub use leaf::{Leaf, LeafError};
+pub use revoke::Revocation;
+pub use serial::Serial;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use server::client_verifier;
-pub use server::{ServerFiles, ServerTls, server_tls};
+pub use server::{Crl, ServerFiles, ServerTls, server_tls};
+pub use wanted::{AlternativeName, KeyKind, Wanted};
 pub use weakness::Use;
 
 use std::sync::Arc;

@@ -1,6 +1,12 @@
 //! Reads PEM files (RFC 7468).
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs::{self, File},
+    io::Read,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::Arc,
+};
 
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::{
@@ -44,7 +50,7 @@ impl Pair {
         let chain = certificates(cert)?;
         let first = chain.first().ok_or_else(|| content(cert, "certificate", &pem::Error::NoItemsFound))?;
         let leaf = Leaf::of(first).map_err(|e| content(cert, "certificate", &e))?;
-        let der = PrivateKeyDer::from_pem_slice(&bytes(key)?).map_err(|e| content(key, "private key", &e))?;
+        let der = PrivateKeyDer::from_pem_slice(&key_bytes(key)?).map_err(|e| content(key, "private key", &e))?;
         let signing =
             provider().key_provider.load_private_key(der).map_err(|e| content(key, "private key that is known", &e))?;
         if signing.public_key().is_none_or(|public| public.as_ref() != leaf.public_key_info()) {
@@ -61,6 +67,32 @@ impl Pair {
 
 fn bytes(path: &Path) -> Result<Vec<u8>, CertError> {
     fs::read(path).map_err(|source| CertError::Read { path: path.to_owned(), source })
+}
+
+/// Bits of a mode for those who are neither the owner nor of the group.
+const OTHERS: u32 = 0o007;
+
+/// A key's file, which must not be everyone's: of what was open to all nobody can tell who has it.
+pub(super) fn key_bytes(path: &Path) -> Result<Vec<u8>, CertError> {
+    let read = || {
+        // The mode of what is read, whatever is put in its place meanwhile.
+        let mut file = File::open(path)?;
+        let mode = file.metadata()?.permissions().mode() & 0o7777;
+        let mut bytes = Vec::new();
+        let _len = file.read_to_end(&mut bytes)?;
+        Ok((mode, bytes))
+    };
+    let (mode, bytes) = read().map_err(|source| CertError::Read { path: path.to_owned(), source })?;
+    if mode & OTHERS != 0 {
+        return Err(CertError::Exposed { path: path.to_owned(), mode });
+    }
+    Ok(bytes)
+}
+
+/// Says so if the key `path` is there and everyone's. One that this user cannot look at, others cannot either.
+pub(super) fn is_exposed(path: &Path) -> Option<CertError> {
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    (mode & OTHERS != 0).then(|| CertError::Exposed { path: path.to_owned(), mode })
 }
 
 pub(super) fn content(path: &Path, expected: &'static str, got: &dyn ToString) -> CertError {

@@ -32,12 +32,39 @@ pub struct ServerFiles {
     /// Its key.
     pub key: PathBuf,
     /// What the CA has taken back.
-    pub crl: Option<PathBuf>,
+    pub crl: Option<Crl>,
+}
+
+/// A file with what the CA has taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Crl {
+    /// One that must be there.
+    Named(PathBuf),
+    /// One that counts if it is there: where `steno keys revoke` puts it.
+    IfThere(PathBuf),
+}
+
+impl ServerFiles {
+    /// Each of the files, whether it is there or not.
+    pub fn paths(&self) -> Vec<&Path> {
+        let crl = self.crl.as_ref().map(|(Crl::Named(path) | Crl::IfThere(path))| path);
+        [&self.ca_cert, &self.cert, &self.key].into_iter().chain(crl).map(PathBuf::as_path).collect()
+    }
+
+    /// The list that is to be read.
+    fn list(&self) -> Option<&Path> {
+        match self.crl.as_ref()? {
+            Crl::Named(path) => Some(path),
+            // What cannot be looked at is said when it is read.
+            Crl::IfThere(path) => path.try_exists().unwrap_or(true).then_some(path.as_path()),
+        }
+    }
 }
 
 impl From<&CertDir> for ServerFiles {
     fn from(dir: &CertDir) -> Self {
-        Self { ca_cert: dir.ca_cert(), cert: dir.server_cert(), key: dir.server_key(), crl: None }
+        let crl = Some(Crl::IfThere(dir.crl()));
+        Self { ca_cert: dir.ca_cert(), cert: dir.server_cert(), key: dir.server_key(), crl }
     }
 }
 
@@ -51,24 +78,43 @@ pub struct ServerTls {
     pub leaf: Leaf,
     /// The CA's certificate; where there are several, the one that ends first.
     pub ca: Leaf,
+    /// Until when the list of what was taken back is good, in seconds since the UNIX epoch, where there is one: from then on
+    /// nobody is let in. Of several, the one that ends first.
+    pub crl_until_secs: Option<i64>,
+    verifier: Arc<Verifier>,
+}
+
+impl ServerTls {
+    /// Whether the client that has shown `chain`, its own certificate first, would be let in now.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn verify_client(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
+        let (own, others) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        let _good = self.verifier.verify_client_cert(own, others, UnixTime::now())?;
+        Ok(())
+    }
 }
 
 /// Reads `files` and holds them against each other.
 ///
 /// # Errors
-/// A file cannot be read or does not hold what it must, the key is another certificate's, or the revocation list another
-/// CA's. That a certificate has expired is no error here: it may be replaced while the server runs.
+/// A file cannot be read or does not hold what it must, the key is everyone's to read or another certificate's, or the
+/// revocation list another CA's. That a certificate or the list has expired is no error here: it may be replaced while the
+/// server runs.
 pub fn server_tls(files: &ServerFiles) -> Result<ServerTls, CertError> {
     let pair = Pair::read(&files.cert, &files.key)?;
     let (verifier, ca) = verifier(files, &pair)?;
+    let verifier = Arc::new(verifier);
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(rustls::ALL_VERSIONS)?
-        .with_client_cert_verifier(Arc::new(verifier))
+        .with_client_cert_verifier(Arc::<Verifier>::clone(&verifier))
         .with_cert_resolver(pair.resolver());
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(ServerTls { config: Arc::new(config), leaf: pair.leaf, ca })
+    let crl_until_secs = verifier.issuers.lists_until_secs();
+    Ok(ServerTls { config: Arc::new(config), leaf: pair.leaf, ca, crl_until_secs, verifier })
 }
 
 fn verifier(files: &ServerFiles, own: &Pair) -> Result<(Verifier, Leaf), CertError> {
@@ -87,17 +133,18 @@ fn verifier(files: &ServerFiles, own: &Pair) -> Result<(Verifier, Leaf), CertErr
     let provider = provider();
     let mut issuers = Issuers::new(roots, provider.signature_verification_algorithms);
     let mut webpki = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider);
-    if let Some(path) = &files.crl {
+    let list = files.list();
+    if let Some(path) = list {
         let lists = revocation_lists(path)?;
         for list in &lists {
             if !issuers.revoke(list).map_err(|e| content(path, "certificate revocation list", &e))? {
-                return Err(CertError::Foreign { cert: path.clone(), ca: ca_path.to_owned() });
+                return Err(CertError::Foreign { cert: path.to_owned(), ca: ca_path.to_owned() });
             }
         }
-        // A CA of several that has no list has taken nothing back.
-        webpki = webpki.with_crls(lists).only_check_end_entity_revocation().allow_unknown_revocation_status();
+        // A CA of several that has no list has taken nothing back. Who gives a list an end does not vouch for it any longer.
+        webpki = webpki.with_crls(lists).allow_unknown_revocation_status().enforce_revocation_expiration();
     }
-    let webpki = webpki.build().map_err(|e| refused(files.crl.as_deref().unwrap_or(ca_path), &e))?;
+    let webpki = webpki.build().map_err(|e| refused(list.unwrap_or(ca_path), &e))?;
     let own = own.certified.cert.first().cloned();
     Ok((Verifier { webpki, issuers, own }, ca))
 }

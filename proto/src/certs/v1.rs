@@ -4,7 +4,10 @@
 //! Such a certificate is good where one of the trusted CA's certificates itself has signed it, and while it is valid. There
 //! are no intermediates, and, for lack of extensions, no bounds to its use.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, PeerMisbehaved, SignatureScheme,
@@ -19,20 +22,26 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 use super::Leaf;
 
 /// The CA's certificates, and what they have taken back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Issuers {
     roots: Vec<CertificateDer<'static>>,
+    /// The names of those of which there is a list, and until when (seconds since the UNIX epoch) it is good.
+    lists: BTreeMap<Vec<u8>, i64>,
+    /// The issuer's name and the serial number of what was taken back.
     revoked: BTreeSet<(Vec<u8>, Vec<u8>)>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Issuers {
     pub(super) fn new(roots: Vec<CertificateDer<'static>>, algorithms: WebPkiSupportedAlgorithms) -> Self {
-        Self { roots, revoked: BTreeSet::new(), algorithms }
+        Self { roots, lists: BTreeMap::new(), revoked: BTreeSet::new(), algorithms }
     }
 
     /// Notes what `list` has taken back. `false`, and nothing is noted, if none of the CA's certificates has signed it.
-    pub(super) fn revoke(&mut self, list: &CertificateRevocationListDer<'_>) -> Result<bool, CertificateError> {
+    ///
+    /// # Errors
+    /// It is none, its signature is forged, or there is one of its CA already: of two, webpki looks at the first alone.
+    pub(super) fn revoke(&mut self, list: &CertificateRevocationListDer<'_>) -> Result<bool, ListError> {
         let (_, parsed) = CertificateRevocationList::from_der(list).map_err(|_| CertificateError::BadEncoding)?;
         let signed = Signed {
             message: parsed.tbs_cert_list.as_ref(),
@@ -43,6 +52,10 @@ impl Issuers {
             return Ok(false);
         }
         let issuer = parsed.tbs_cert_list.issuer.as_raw();
+        let until = parsed.next_update().ok_or(CertificateError::BadEncoding)?.timestamp();
+        if self.lists.insert(issuer.to_vec(), until).is_some() {
+            return Err(ListError::Twice);
+        }
         for each in parsed.iter_revoked_certificates() {
             let _new = self.revoked.insert((issuer.to_vec(), each.raw_serial().to_vec()));
         }
@@ -62,10 +75,20 @@ impl Issuers {
             return Err(CertificateError::UnknownIssuer);
         }
         leaf.holds_at(now)?;
+        let until = self.lists.get(parsed.issuer().as_raw()).map(|secs| u64::try_from(*secs).unwrap_or(0));
+        if let Some(until) = until.filter(|until| *until < now.as_secs()) {
+            let next_update = UnixTime::since_unix_epoch(Duration::from_secs(until));
+            return Err(CertificateError::ExpiredRevocationListContext { time: now, next_update });
+        }
         if self.revoked.contains(&(parsed.issuer().as_raw().to_vec(), parsed.raw_serial().to_vec())) {
             return Err(CertificateError::Revoked);
         }
         Ok(())
+    }
+
+    /// Until when the lists are good: that of them which ends first, in seconds since the UNIX epoch.
+    pub(super) fn lists_until_secs(&self) -> Option<i64> {
+        self.lists.values().min().copied()
     }
 
     /// Whether a CA of the name `issuer` (DER) has signed it.
@@ -121,6 +144,21 @@ impl Issuers {
 
     pub(super) fn schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// Why a list does not do.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ListError {
+    #[error("{0}")]
+    Bad(CertificateError),
+    #[error("there are two lists of the same CA; keep the newer one")]
+    Twice,
+}
+
+impl From<CertificateError> for ListError {
+    fn from(error: CertificateError) -> Self {
+        Self::Bad(error)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::Leaf;
+use super::{Leaf, ServerTls};
 
 /// What a certificate is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Use {
 const DAY_SECS: i64 = 86_400;
 /// From so many days before its end on, a certificate ends soon.
 const SOON_DAYS: i64 = 30;
+/// The same of a list of what was taken back, which may be made for some days only.
+const LIST_SOON_SECS: i64 = 2 * DAY_SECS;
 /// Bits of an RSA key from which on it is no weakness (NIST SP 800-57 part 1, section 5.6.1).
 const RSA_BITS: usize = 2_048;
 
@@ -69,6 +71,23 @@ impl Leaf {
             weak.push(format!("is signed with {hash}"));
         }
         weak
+    }
+}
+
+impl ServerTls {
+    /// A sentence about the list of what was taken back, where it lets nobody in, or soon will not.
+    pub fn list_is_weak(&self) -> Option<String> {
+        let until = self.crl_until_secs?;
+        let left = until.saturating_sub(OffsetDateTime::now_utc().unix_timestamp());
+        let ends = match left {
+            ..0 => "ended",
+            0..=LIST_SOON_SECS => "ends",
+            _ => return None,
+        };
+        let date = date(until);
+        Some(format!(
+            "the revocation list {ends} on {date}; then no client is let in. `steno keys revoke` signs it anew"
+        ))
     }
 }
 

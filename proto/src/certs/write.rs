@@ -19,6 +19,20 @@ pub(super) const GROUP: u32 = 0o640;
 /// Writes `text` to `path` by way of a hidden file beside it. What is there already is never replaced. The mode is what it
 /// says, whatever the umask is.
 pub(super) fn file(path: &Path, text: &str, mode: u32) -> Result<(), CertError> {
+    put(path, text, mode, rename_to_new)
+}
+
+/// The same, in the place of what is there, if anything is: a reader finds the one or the other, and never a part.
+pub(super) fn replace(path: &Path, text: &str, mode: u32) -> Result<(), CertError> {
+    put(path, text, mode, |from, to| fs::rename(from, to))
+}
+
+fn put(
+    path: &Path,
+    text: &str,
+    mode: u32,
+    rename: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> Result<(), CertError> {
     let failed = |source| CertError::Write { path: path.to_owned(), source };
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("cert");
     let hidden = path.with_file_name(format!(".{name}.new"));
@@ -31,7 +45,7 @@ pub(super) fn file(path: &Path, text: &str, mode: u32) -> Result<(), CertError> 
         file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        rename_to_new(&hidden, path)?;
+        rename(&hidden, path)?;
         File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     });
     written.map_err(|e| match e.kind() {
@@ -53,8 +67,33 @@ fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// Gives a file, if it is there, the name `NAME.old`.
+pub(super) fn set_aside(path: &Path) -> Result<(), CertError> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("cert");
+    match fs::rename(path, path.with_file_name(format!("{name}.old"))) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(CertError::Write { path: path.to_owned(), source: e }),
+        _ => Ok(()),
+    }
+}
+
 /// Makes the directory `path` and those above it, where they are missing.
 pub(super) fn directory(path: &Path) -> Result<(), CertError> {
-    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made(path, 0o755)
+}
+
+/// Makes the directory `path`, for its owner alone, unless it is there.
+pub(super) fn own_directory(path: &Path) -> Result<(), CertError> {
+    made(path, 0o700)
+}
+
+fn made(path: &Path, mode: u32) -> Result<(), CertError> {
+    let made = DirBuilder::new().recursive(true).mode(mode).create(path);
     made.map_err(|source| CertError::Write { path: path.to_owned(), source })
+}
+
+/// Holds the directory `path` for one who makes or takes back certificates, until it is dropped: two at once would each
+/// write what the other does not know.
+pub(super) fn lock(path: &Path) -> Result<File, CertError> {
+    let locked = File::open(path).and_then(|directory| directory.lock().map(|()| directory));
+    locked.map_err(|source| CertError::Write { path: path.to_owned(), source })
 }

@@ -81,7 +81,9 @@ impl CommandError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Query(_) => Exit::Usage,
-            Self::Keys(CertError::ClientName { .. } | CertError::ServerName { .. }) => Exit::Usage,
+            Self::Keys(CertError::ClientName { .. } | CertError::ServerName { .. } | CertError::Unit { .. }) => {
+                Exit::Usage
+            }
             Self::Demo(error) if error.is_interrupted() => Exit::Interrupted,
             Self::Sensor(error) => error.exit(),
             _ => Exit::Failed,

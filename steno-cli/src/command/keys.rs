@@ -1,4 +1,4 @@
-//! `steno keys`: makes certificates, and says what was made. No key is ever printed.
+//! `steno keys`: makes certificates and takes them back, and says what was done. No key is ever printed.
 
 use std::{
     fmt::Write as _,
@@ -9,12 +9,14 @@ use std::{
 };
 
 use steno_core::TimestampNs;
-use steno_proto::certs::{CertDir, CertError, Leaf, ServerFiles, client_tls, server_tls};
+use steno_proto::certs::{
+    CertDir, CertError, KeyKind, Leaf, Revocation, Serial, ServerFiles, Wanted, client_tls, server_tls,
+};
 use steno_query::rfc3339;
 
 use super::CommandError;
 use crate::{
-    args::{KeysClientArgs, KeysInitArgs},
+    args::{self, KeysClientArgs, KeysInitArgs, KeysRevokeArgs},
     exit::Exit,
 };
 
@@ -27,26 +29,89 @@ pub(super) fn init(args: &KeysInitArgs) -> Result<Exit, CommandError> {
     let dir = CertDir::new(&args.certs);
     names_all(&dir, &args.hosts)?;
     let asked: Vec<&str> = args.hosts.iter().map(String::as_str).collect();
-    let made = dir.init(if asked.is_empty() { &HERE } else { &asked })?;
+    let wanted = Wanted { key: kind(args.wanted.key), days: args.days, ..Wanted::default() };
+    let made = dir.init_as(if asked.is_empty() { &HERE } else { &asked }, &wanted)?;
     // What was there before may not go with the rest.
     let _server = server_tls(&ServerFiles::from(&dir))?;
     let _client = client_tls(&dir)?;
     let pairs =
         [(dir.ca_cert(), dir.ca_key()), (dir.server_cert(), dir.server_key()), (dir.client_cert(), dir.client_key())];
-    report(&pairs, &made)
+    let mut text = report(&pairs, &made)?;
+    if made.contains(&dir.crl()) {
+        let _ = writeln!(text, "{}: made; it takes nothing back", dir.crl().display());
+    }
+    super::to_stdout(text.as_bytes())
 }
 
 /// Makes a certificate for one more client.
 pub(super) fn client(args: &KeysClientArgs) -> Result<Exit, CommandError> {
     let ca = CertDir::new(&args.certs);
-    if !ca.ca_cert().exists() && !args.name.is_empty() {
-        let (path, certs) = (ca.ca_cert(), args.certs.display());
-        let text = format!("{} is not there; `steno keys init --certs {certs}` makes a CA", path.display());
-        return Err(CommandError::Program(text));
+    if !args.name.is_empty() {
+        has_ca(&ca)?;
     }
-    let dir = ca.issue_client(&args.name)?;
+    let wanted = Wanted {
+        key: kind(args.wanted.key),
+        days: Some(args.days),
+        names: args.names.clone(),
+        unit: args.unit.clone(),
+    };
+    let there = ca.client_dir(&args.name).client_cert();
+    let before = if args.renew && there.exists() { Some(Leaf::read(&there)?) } else { None };
+    let dir = if args.renew { ca.renew_client(&args.name, &wanted)? } else { ca.issue_client_as(&args.name, &wanted)? };
     let _client = client_tls(&dir)?;
-    report(&[(dir.client_cert(), dir.client_key())], &[dir.client_cert()])
+    let mut text = report(&[(dir.client_cert(), dir.client_key())], &[dir.client_cert()])?;
+    if let Some(before) = before {
+        let (serial, until) = (before.serial(), until(before.not_after_secs()));
+        let _ = writeln!(text, "  before   {serial}, good until {until} unless it is revoked");
+    }
+    super::to_stdout(text.as_bytes())
+}
+
+/// Takes certificates of a client back, or signs the list anew.
+pub(super) fn revoke(args: &KeysRevokeArgs) -> Result<Exit, CommandError> {
+    let ca = CertDir::new(&args.certs);
+    has_ca(&ca)?;
+    let done = match &args.name {
+        Some(name) => ca.revoke(name, &args.serials, args.list_days)?,
+        None => ca.renew_list(args.list_days)?,
+    };
+    // The sensor reads it with the rest.
+    let files = ServerFiles::from(&ca);
+    if files.cert.exists() {
+        let _server = server_tls(&files)?;
+    }
+    super::to_stdout(told(args.name.as_deref().unwrap_or_default(), &done).as_bytes())
+}
+
+/// What was taken back now, and what was before.
+fn told(name: &str, done: &Revocation) -> String {
+    let mut text = String::new();
+    let name = name.escape_debug();
+    for serial in &done.revoked {
+        let _ = writeln!(text, "{name} {serial}: revoked");
+    }
+    for (serial, since) in &done.before {
+        let _ = writeln!(text, "{name} {serial}: already revoked, since {}", until(*since));
+    }
+    let is_new = if done.is_new { "; there was none before" } else { "" };
+    let _ = writeln!(text, "{}: good until {}{is_new}", done.list.display(), until(done.until_secs));
+    text
+}
+
+fn has_ca(ca: &CertDir) -> Result<(), CommandError> {
+    if ca.ca_cert().exists() {
+        return Ok(());
+    }
+    let (path, certs) = (ca.ca_cert(), ca.path().display());
+    let text = format!("{} is not there; `steno keys init --certs {certs}` makes a CA", path.display());
+    Err(CommandError::Program(text))
+}
+
+fn kind(asked: args::KeyKind) -> KeyKind {
+    match asked {
+        args::KeyKind::P256 => KeyKind::P256,
+        args::KeyKind::Ed25519 => KeyKind::Ed25519,
+    }
 }
 
 /// A sensor's certificate that is there already must be for everything that it is asked to be for: it stays as it is.
@@ -72,7 +137,7 @@ fn names_all(dir: &CertDir, hosts: &[String]) -> Result<(), CommandError> {
 }
 
 /// Says of each certificate whether it is new, whose it is, until when, and what it is known by.
-fn report(pairs: &[(PathBuf, PathBuf)], made: &[PathBuf]) -> Result<Exit, CommandError> {
+fn report(pairs: &[(PathBuf, PathBuf)], made: &[PathBuf]) -> Result<String, CommandError> {
     let mut text = String::new();
     for (cert, key) in pairs {
         let leaf = Leaf::read(cert)?;
@@ -80,26 +145,29 @@ fn report(pairs: &[(PathBuf, PathBuf)], made: &[PathBuf]) -> Result<Exit, Comman
         // Writing to a string does not fail.
         let _ = writeln!(text, "{}: {}", cert.display(), if is_new { "made" } else { "there already, left as it is" });
         let _ = writeln!(text, "  for      {}", names(&leaf));
-        let _ = writeln!(text, "  until    {}", until(&leaf));
+        let _ = writeln!(text, "  until    {}", until(leaf.not_after_secs()));
+        let _ = writeln!(text, "  serial   {}", leaf.serial().parse::<Serial>()?);
         let _ = writeln!(text, "  SHA-256  {}", leaf.sha256());
         if is_new {
             let _ = writeln!(text, "  key      {}, mode {:04o}", key.display(), mode(key)?);
         }
     }
-    super::to_stdout(text.as_bytes())
+    Ok(text)
 }
 
 /// Whom a certificate is for. Texts from a file may hold anything: what would steer a terminal is escaped.
 fn names(leaf: &Leaf) -> String {
-    let text = match leaf.hosts() {
-        [] => leaf.common_name().to_owned(),
-        hosts => hosts.join(", "),
+    let text = match (leaf.hosts(), leaf.common_name()) {
+        ([], name) => name.to_owned(),
+        // A sensor's: its common name is one of them.
+        (hosts, name) if hosts.iter().any(|host| host == name) => hosts.join(", "),
+        (hosts, name) => format!("{name} ({})", hosts.join(", ")),
     };
     text.escape_debug().to_string()
 }
 
-fn until(leaf: &Leaf) -> String {
-    let secs = u64::try_from(leaf.not_after_secs()).unwrap_or(0);
+fn until(secs: i64) -> String {
+    let secs = u64::try_from(secs).unwrap_or(0);
     let text = rfc3339(TimestampNs(secs.saturating_mul(NS_PER_S)));
     // Certificates know no parts of a second.
     text.replace(".000000000", "")

@@ -47,6 +47,7 @@ fn dispatch(command: Command) -> Result<Exit, CommandError> {
         Command::Index(IndexCommand::Convert(args)) => index::convert(args, signals()?.as_ref()),
         Command::Keys(KeysCommand::Init(args)) => keys::init(args),
         Command::Keys(KeysCommand::Client(args)) => keys::client(args),
+        Command::Keys(KeysCommand::Revoke(args)) => keys::revoke(args),
         Command::Help(args) => help::help(args),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),

@@ -48,8 +48,12 @@ fn init_makes_all_that_a_sensor_needs() {
     let run = keys(&dir, &["init", "--host", "sensor.example", "--host", "192.0.2.7"]);
     assert_eq!((run.status, run.err.as_str()), (Some(0), ""), "{run:?}");
     let names: Vec<String> = files(dir.path()).into_iter().map(|(name, _)| name).collect();
-    let expected = ["ca_cert", "ca_key", "client_cert", "client_key", "server_cert", "server_key"];
-    assert_eq!(names, expected.map(|name| dir.path().join(format!("{name}.pem")).display().to_string()));
+    let expected = ["ca_cert", "ca_key", "client_cert", "client_key", "crl", "server_cert", "server_key"];
+    let expected = expected.map(|name| dir.path().join(format!("{name}.pem")).display().to_string());
+    // Of the sensor's certificate and the client's there is a record.
+    let (record, names): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| name.contains("/ca/"));
+    assert_eq!((record.len(), names.as_slice()), (2, expected.as_slice()));
+    assert_eq!(mode(&dir.path().join("ca")), 0o700);
     let server = server_tls(&ServerFiles::from(&dir)).unwrap();
     assert_eq!(server.leaf.hosts(), ["sensor.example", "192.0.2.7"]);
     assert!(client_tls(&dir).is_ok());
@@ -127,6 +131,99 @@ fn a_client_gets_a_directory_of_its_own() {
         run.out.starts_with(&format!("{}: made\n  for      alice@example\n", alice.client_cert().display())),
         "{run:?}"
     );
+}
+
+/// The serial number of the certificate in `dir`, as it is printed.
+fn serial(dir: &CertDir) -> String {
+    Leaf::read(&dir.client_cert()).unwrap().serial().to_owned()
+}
+
+#[test]
+fn a_client_is_taken_back_by_name_and_told_so_once() {
+    let (_root, dir) = new();
+    let early = keys(&dir, &["revoke", "alice"]);
+    assert!(early.status == Some(1) && early.err.contains("`steno keys init --certs "), "{early:?}");
+    assert_eq!(keys(&dir, &["init"]).status, Some(0));
+    assert_eq!(keys(&dir, &["client", "alice"]).status, Some(0));
+    let alice = dir.client_dir("alice");
+    let first = serial(&alice);
+    let renewed = keys(&dir, &["client", "alice", "--renew", "--days", "7"]);
+    assert_eq!(renewed.status, Some(0), "{renewed:?}");
+    assert!(renewed.out.contains(&format!("  before   {first}, good until 20")), "{renewed:?}");
+    let second = serial(&alice);
+    assert!(first != second && renewed.out.contains(&format!("  serial   {second}\n")), "{renewed:?}");
+
+    let run = keys(&dir, &["revoke", "alice"]);
+    assert_eq!((run.status, run.err.as_str()), (Some(0), ""), "{run:?}");
+    for serial in [&first, &second] {
+        assert!(run.out.contains(&format!("alice {serial}: revoked\n")), "{run:?}");
+    }
+    assert!(run.out.contains(&format!("{}: good until 20", dir.crl().display())), "{run:?}");
+    let list = fs::read(dir.crl()).unwrap();
+    let again = keys(&dir, &["revoke", "alice"]);
+    assert_eq!(again.status, Some(0), "{again:?}");
+    assert_eq!(again.out.matches(": already revoked, since 20").count(), 2, "{again:?}");
+    assert_eq!(fs::read(dir.crl()).unwrap(), list);
+    assert_eq!(mode(&dir.crl()), 0o644);
+
+    let unknown = keys(&dir, &["revoke", "eve\u{1b}[31m"]);
+    assert_eq!(unknown.status, Some(1), "{unknown:?}");
+    assert!(unknown.err.contains("of a client \"eve\\u{1b}[31m\" is on record in"), "{unknown:?}");
+    assert!(unknown.err.contains(r#"; there are those of "alice", "client""#), "{unknown:?}");
+}
+
+#[test]
+fn a_list_is_signed_anew_without_a_name() {
+    let (_root, dir) = new();
+    assert_eq!(keys(&dir, &["init", "--key", "ed25519"]).status, Some(0));
+    let nothing = keys(&dir, &["revoke"]);
+    assert_eq!(nothing.status, Some(2), "{nothing:?}");
+    let list = fs::read(dir.crl()).unwrap();
+    let run = keys(&dir, &["revoke", "--list-days", "30"]);
+    assert_eq!((run.status, run.out.lines().count()), (Some(0), 1), "{run:?}");
+    assert_ne!(fs::read(dir.crl()).unwrap(), list);
+    fs::remove_file(dir.crl()).unwrap();
+    let run = keys(&dir, &["revoke", "client", "--serial", "0a:0b"]);
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert!(
+        run.out.starts_with("client 0a:0b: revoked\n") && run.out.ends_with("; there was none before\n"),
+        "{run:?}"
+    );
+    for bad in [["--serial", "xyz"], ["--list-days", "0"], ["--list-days", "70000"]] {
+        let run = keys(&dir, &["revoke", "client", bad[0], bad[1]]);
+        assert_eq!(run.status, Some(2), "{run:?}");
+    }
+}
+
+#[test]
+fn a_client_is_what_it_is_asked_to_be() {
+    let (_root, dir) = new();
+    assert_eq!(keys(&dir, &["init"]).status, Some(0));
+    let words = ["client", "alice", "--key", "ed25519", "--unit", "soc", "--san", "DNS:a.example", "--days", "1"];
+    let run = keys(&dir, &words);
+    assert_eq!((run.status, run.err.as_str()), (Some(0), ""), "{run:?}");
+    assert!(run.out.contains("  for      alice (a.example)\n"), "{run:?}");
+    for bad in [["--san", "alice"], ["--key", "rsa"], ["--days", "0"], ["--unit", "a\nb"]] {
+        let run = keys(&dir, &["client", "bob", bad[0], bad[1]]);
+        assert_eq!(run.status, Some(2), "{run:?}");
+    }
+    assert!(!dir.client_dir("bob").path().exists());
+}
+
+#[test]
+fn a_key_that_is_open_to_all_is_not_used() {
+    let (_root, dir) = new();
+    assert_eq!(keys(&dir, &["init"]).status, Some(0));
+    fs::set_permissions(dir.ca_key(), fs::Permissions::from_mode(0o644)).unwrap();
+    for words in [["client", "alice"], ["revoke", "client"]] {
+        let run = keys(&dir, &words);
+        assert_eq!(run.status, Some(1), "{run:?}");
+        assert!(
+            run.err.contains("ca_key.pem is open to every user of this machine (mode 0644); `chmod o= "),
+            "{run:?}"
+        );
+    }
+    assert!(!dir.client_dir("alice").path().exists());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     pin::Pin,
     sync::{
@@ -291,4 +292,5 @@ pub(crate) fn signed(dir: &CertDir, alter: impl FnOnce(&mut CertificateParams)) 
 pub(crate) fn put(cert: &Path, key: &Path, pair: &(String, String)) {
     fs::write(cert, &pair.0).unwrap();
     fs::write(key, &pair.1).unwrap();
+    fs::set_permissions(key, fs::Permissions::from_mode(0o600)).unwrap();
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::fs::{Access, access};
-use steno_proto::certs::{ServerTls, Use, server_tls};
+use steno_proto::certs::{CertDir, CertError, ServerTls, Use, server_tls};
 
 use super::{Config, Problem, interfaces};
 
@@ -47,11 +47,14 @@ impl Config {
         }
         match server_tls(&self.server_files()) {
             Ok(tls) => found.certificates("CertPath", &tls),
-            Err(e) => found.error("CertPath", e.to_string()),
+            Err(e) => found.certificate("CertPath", &e),
+        }
+        for exposed in CertDir::new(&self.cert_path).exposed_keys() {
+            found.certificate("CertPath", &exposed);
         }
         match self.rpc_server_files().map(|files| server_tls(&files)) {
             Some(Ok(tls)) => found.certificates("Rpc", &tls),
-            Some(Err(e)) => found.error("Rpc", e.to_string()),
+            Some(Err(e)) => found.certificate("Rpc", &e),
             None => {}
         }
         if let Some(path) = &self.audit
@@ -72,6 +75,14 @@ impl Checked {
         self.warnings.push(Problem::new(key, message));
     }
 
+    /// What is wrong with a file of certificates or keys; once, whoever uses it.
+    fn certificate(&mut self, key: &str, error: &CertError) {
+        let message = error.to_string();
+        if !self.errors.iter().any(|problem| problem.message == message) {
+            self.error(key, message);
+        }
+    }
+
     /// Weak certificates do not keep the daemon from its work, though those that are over keep every client from it.
     fn certificates(&mut self, key: &str, tls: &ServerTls) {
         let all = [("the server's certificate", &tls.leaf, Use::Server), ("the CA's certificate", &tls.ca, Use::Ca)];
@@ -79,6 +90,9 @@ impl Checked {
             if let Some(weak) = leaf.is_weak(whose, used_as) {
                 self.warn(key, weak);
             }
+        }
+        if let Some(weak) = tls.list_is_weak() {
+            self.warn(key, weak);
         }
     }
 }

@@ -144,6 +144,7 @@ fn config(interface: &str, data: &Path) -> Config {
         max_age: None,
         max_bytes: Some(MAX_BYTES),
     };
+    let certs = CertDir::new(data.join("certs"));
     Config {
         threads: vec![thread],
         stenotype_path: stenotype_beside_this(),
@@ -151,8 +152,8 @@ fn config(interface: &str, data: &Path) -> Config {
         index_format: None,
         host: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port: DEFAULT_PORT,
-        cert_path: data.join("certs"),
-        crl: None,
+        cert_path: certs.path().to_owned(),
+        crl: Some(certs.crl()),
         max_open_files: 100_000,
         rpc: None,
         audit: None,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use steno_proto::certs::{CertDir, ServerFiles};
+use steno_proto::certs::{CertDir, Crl, ServerFiles};
 
 use crate::scrub::ScrubSettings;
 
@@ -30,7 +30,7 @@ pub struct Config {
     pub port: u16,
     /// The directory of certificates.
     pub cert_path: PathBuf,
-    /// What the CA has taken back.
+    /// What the CA has taken back; `None`: `crl.pem` beside its certificate, if that is there.
     pub crl: Option<PathBuf>,
     /// Files that may be open at once.
     pub max_open_files: u64,
@@ -57,7 +57,8 @@ impl Config {
 
     /// The certificates to listen with.
     pub fn server_files(&self) -> ServerFiles {
-        ServerFiles { crl: self.crl.clone(), ..ServerFiles::from(&CertDir::new(&self.cert_path)) }
+        let found = ServerFiles::from(&CertDir::new(&self.cert_path));
+        ServerFiles { crl: self.crl.clone().map(Crl::Named).or(found.crl), ..found }
     }
 
     /// The certificates to listen with for [`RpcConfig`].
@@ -65,7 +66,11 @@ impl Config {
         let rpc = self.rpc.as_ref()?;
         let (ca_cert, cert, key) = (rpc.ca_cert.clone(), rpc.server_cert.clone(), rpc.server_key.clone());
         // A revocation list is one CA's, and this section may name another than the main one.
-        let crl = self.crl.clone().filter(|_| ca_cert == CertDir::new(&self.cert_path).ca_cert());
+        let beside = ca_cert.parent().filter(|directory| *directory != self.cert_path);
+        let crl = match beside {
+            Some(directory) => Some(Crl::IfThere(CertDir::new(directory).crl())),
+            None => self.server_files().crl.filter(|_| ca_cert == CertDir::new(&self.cert_path).ca_cert()),
+        };
         Some(ServerFiles { ca_cert, cert, key, crl })
     }
 

@@ -95,6 +95,10 @@ pub(super) struct Families {
     pub(super) streams_active: Family<OfMethod, Gauge>,
     connections_active: Gauge,
     connections_refused: Counter,
+    connections_put_out: Counter,
+    certificate_reloads: Counter,
+    certificate_reload_failures: Counter,
+    certificate_files_bad: Gauge,
     certificate_expiry: Family<OfCertificate, Gauge<f64, AtomicU64>>,
 }
 
@@ -151,6 +155,18 @@ impl Metrics {
     /// A connection was refused: its handshake failed, or its certificate does not hold.
     pub fn connection_refused(&self) {
         let _ = self.families().connections_refused.inc();
+    }
+
+    /// A connection was ended because its client's certificate does not hold any more.
+    pub fn connection_put_out(&self) {
+        let _ = self.families().connections_put_out.inc();
+    }
+
+    /// Certificates were read again, and taken, or stayed as they were because the files do not hold.
+    pub fn certificates_read(&self, taken: bool) {
+        let f = self.families();
+        let _ = if taken { f.certificate_reloads.inc() } else { f.certificate_reload_failures.inc() };
+        let _ = f.certificate_files_bad.set(i64::from(!taken));
     }
 
     /// The certificate that is called `name` (`server`, `ca`, ...) is valid until then: seconds since 1970.
@@ -373,9 +389,29 @@ impl Families {
                 Counter::default(),
                 "Connections that failed in the TLS handshake, for want of a valid client certificate or otherwise",
             ),
+            connections_put_out: r.one(
+                "connections_put_out",
+                Counter::default(),
+                "Connections that were ended because the client's certificate was revoked or has expired meanwhile",
+            ),
+            certificate_reloads: r.one(
+                "certificate_reloads",
+                Counter::default(),
+                "Times that certificates, keys and revocation lists were read again and taken",
+            ),
+            certificate_reload_failures: r.one(
+                "certificate_reload_failures",
+                Counter::default(),
+                "Times that they did not hold, so that those from before stayed in use",
+            ),
+            certificate_files_bad: r.one(
+                "certificate_files_bad",
+                Gauge::default(),
+                "1 if they did not hold the last time, so that others are in use than are on the disk",
+            ),
             certificate_expiry: r.family(
                 "certificate_expiry_timestamp_seconds",
-                "Until when a certificate is valid, in seconds since 1970",
+                "Until when a certificate or a revocation list is valid, in seconds since 1970",
             ),
         }
     }

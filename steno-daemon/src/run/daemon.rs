@@ -185,6 +185,8 @@ async fn serve(started: Started) -> anyhow::Result<()> {
     let answering = format!("answering on {}", server.address());
     let looking = tokio::spawn(look(sensor.view(), server.health(), answering.clone()));
     signals::reload_on_hangup(server.certificates()).context("failed to listen for signals")?;
+    let certificates = server.certificates();
+    let _detached = tokio::spawn(certificates.follow(tuning.look_at_certificates_every));
     notify::ready(&answering);
     if let Some(invitation) = invitation {
         say(&mut io::stdout(), &invitation);

@@ -1,5 +1,6 @@
 //! What the daemon is told by signals: SIGTERM and SIGINT stop it, in order; another of them stops it without waiting for
-//! clients; SIGHUP has it read its certificates again.
+//! clients; SIGHUP has it read its certificates again, which it does by itself when they
+//! have changed, too.
 
 use std::io;
 

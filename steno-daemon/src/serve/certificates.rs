@@ -1,19 +1,29 @@
-//! The certificates that ports are listened on with: read, shown, and read again.
+//! The certificates that ports are listened on with: read, shown, and read again when they change.
 
-use std::sync::Arc;
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use steno_core::TimestampNs;
-use steno_proto::certs::{CertError, Leaf, ServerFiles, ServerTls, Use, server_tls};
-use tokio::sync::watch;
-use tracing::warn;
+use steno_proto::certs::{CertError, Crl, Leaf, ServerFiles, ServerTls, Use, server_tls};
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{error, info, warn};
 
 use crate::{answer, config::Config, metrics::Metrics};
 
 /// What one port shows and trusts.
 #[derive(Debug)]
 struct Identity {
-    /// What its two certificates are called in metrics.
-    names: [&'static str; 2],
+    /// What its two certificates and its revocation list are called in metrics.
+    names: [&'static str; 3],
     files: ServerFiles,
     tls: watch::Sender<ServerTls>,
 }
@@ -23,29 +33,77 @@ struct Identity {
 pub struct Certificates {
     main: Arc<Identity>,
     rpc: Option<Arc<Identity>>,
+    /// The files as they were when they were last read, well or not. Held while they are read.
+    seen: Arc<Mutex<Vec<Seen>>>,
     metrics: Metrics,
 }
+
+/// What tells a file from another in its place, and from itself when it was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen(Option<[i64; 7]>);
 
 impl Certificates {
     /// Reads what `config` names.
     pub(super) fn read(config: &Config, metrics: Metrics) -> Result<Self, CertError> {
-        let main = Identity::read(["server", "ca"], config.server_files())?;
-        let rpc = config.rpc_server_files().map(|files| Identity::read(["rpc_server", "rpc_ca"], files)).transpose()?;
-        let all = Self { main: Arc::new(main), rpc: rpc.map(Arc::new), metrics };
+        let (main, rpc) = (config.server_files(), config.rpc_server_files());
+        let seen = Arc::new(Mutex::new(look([Some(&main), rpc.as_ref()])));
+        let main = Identity::read(["server", "ca", "crl"], main)?;
+        let rpc = rpc.map(|files| Identity::read(["rpc_server", "rpc_ca", "rpc_crl"], files)).transpose()?;
+        let all = Self { main: Arc::new(main), rpc: rpc.map(Arc::new), seen, metrics };
         all.show();
         Ok(all)
     }
 
     /// Reads certificates, keys and revocation lists again; new connections are held against them. Connections that are open
-    /// go on until they are of age. A port whose files do not hold keeps what it has.
+    /// go on, but for those of clients whose certificates do not hold any more. A port whose files do not hold keeps what it
+    /// has.
     ///
     /// # Errors
     /// The first of the files that do not hold.
     pub fn reload(&self) -> Result<(), CertError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is written from here on is another change.
+        *seen = self.look();
         let main = self.main.reload();
         let rpc = self.rpc.as_ref().map_or(Ok(()), |identity| identity.reload());
         self.show();
-        main.and(rpc)
+        let read = main.and(rpc);
+        self.metrics.certificates_read(read.is_ok());
+        read
+    }
+
+    /// Looks at the files each time that `every` has passed, and reads them again when they have changed, for as long as it is
+    /// polled. A change is waited out until it has been the same for two looks, so that one who exchanges several files is
+    /// seldom met halfway.
+    pub async fn follow(self, every: Duration) {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut changed: Option<Vec<Seen>> = None;
+        loop {
+            let _ = ticks.tick().await;
+            let looking = self.clone();
+            // A disk that does not answer is not to stand in anyone's way.
+            let Ok((now, read)) = spawn_blocking(move || (looking.look(), looking.seen())).await else { return };
+            if now == read {
+                changed = None;
+            } else if changed.as_ref() != Some(&now) {
+                changed = Some(now);
+            } else {
+                changed = None;
+                match self.reload() {
+                    Ok(()) => info!("certificates have changed on the disk, and are in use now"),
+                    Err(e) => error!("certificates have changed on the disk, and stay as they were: {e}"),
+                }
+            }
+        }
+    }
+
+    fn look(&self) -> Vec<Seen> {
+        look([Some(&self.main.files), self.rpc.as_ref().map(|rpc| &rpc.files)])
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the port that serves everything is listened on with, now and later.
@@ -67,22 +125,33 @@ impl Certificates {
     fn show(&self) {
         for identity in [Some(&self.main), self.rpc.as_ref()].into_iter().flatten() {
             let tls = identity.tls.borrow();
-            for (name, leaf) in identity.names.into_iter().zip([&tls.leaf, &tls.ca]) {
-                self.metrics.certificate_expires(name, seconds(leaf));
+            let ends = [Some(tls.leaf.not_after_secs()), Some(tls.ca.not_after_secs()), tls.crl_until_secs];
+            for (name, at_secs) in identity.names.into_iter().zip(ends) {
+                if let Some(at_secs) = at_secs {
+                    self.metrics.certificate_expires(name, seconds(at_secs));
+                }
             }
         }
     }
 }
 
 impl Identity {
-    fn read(names: [&'static str; 2], files: ServerFiles) -> Result<Self, CertError> {
+    fn read(names: [&'static str; 3], files: ServerFiles) -> Result<Self, CertError> {
         let tls = watch::Sender::new(server_tls(&files)?);
         Ok(Self { names, files, tls })
     }
 
     fn reload(&self) -> Result<(), CertError> {
-        let now = server_tls(&self.files)?;
+        let mut files = self.files.clone();
+        // A list that was there and is gone does not give back what it took.
+        if let (Some(Crl::IfThere(path)), Some(_)) = (&files.crl, self.tls.borrow().crl_until_secs) {
+            files.crl = Some(Crl::Named(path.clone()));
+        }
+        let now = server_tls(&files)?;
         let before = self.tls.send_replace(now.clone());
+        if let Some(weak) = now.list_is_weak() {
+            warn!("{weak}");
+        }
         // Of those that it began with, the configuration's check has said it.
         let all = [
             ("the server's certificate", before.leaf, now.leaf, Use::Server),
@@ -102,8 +171,23 @@ fn until(leaf: &Leaf) -> TimestampNs {
     TimestampNs(secs.saturating_mul(1_000_000_000))
 }
 
-/// Seconds since 1970; of a certificate that outlives the year 2106, that year.
-fn seconds(leaf: &Leaf) -> f64 {
-    let secs = leaf.not_after_secs().clamp(0, i64::from(u32::MAX));
-    u32::try_from(secs).map(f64::from).unwrap_or_default()
+/// Seconds since 1970; of what outlives the year 2106, that year.
+fn seconds(at_secs: i64) -> f64 {
+    u32::try_from(at_secs.clamp(0, i64::from(u32::MAX))).map(f64::from).unwrap_or_default()
+}
+
+fn look(files: [Option<&ServerFiles>; 2]) -> Vec<Seen> {
+    files.into_iter().flatten().flat_map(ServerFiles::paths).map(Seen::now).collect()
+}
+
+impl Seen {
+    /// How the file is now, or that there is none; through links, as it is read.
+    fn now(path: &Path) -> Self {
+        let of = |m: fs::Metadata| {
+            let number = |n: u64| i64::from_ne_bytes(n.to_ne_bytes());
+            let (device, inode, len) = (number(m.dev()), number(m.ino()), number(m.len()));
+            [device, inode, len, m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()]
+        };
+        Self(fs::metadata(path).ok().map(of))
+    }
 }

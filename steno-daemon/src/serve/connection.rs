@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 use super::{
     Peer, Tuning,
     peer::Known,
+    standing::Standing,
     stopping::Stopping,
     tuning::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_BYTES, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES},
 };
@@ -36,7 +37,7 @@ pub(super) async fn shake_hands(
     tcp.set_nodelay(true).map_err(|e| e.to_string())?;
     match timeout(tuning.handshake_within, acceptor.accept(tcp)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(e)) => Err(super::refusal::reason(&e)),
+        Ok(Err(e)) => Err(super::refusal::handshake_reason(&e)),
         Err(_) => Err(format!("no handshake within {} s", tuning.handshake_within.as_secs_f32())),
     }
 }
@@ -47,14 +48,16 @@ pub(super) fn peer(stream: &TlsStream<TcpStream>, address: SocketAddr, known: &K
     Peer::new(address, tls.peer_certificates(), known)
 }
 
-/// Answers what comes over `stream`, until the client goes, the connection is of age, or the daemon stops.
+/// Answers what comes over `stream`, until the client goes, the connection is of age, its certificate is over, or the daemon
+/// stops. Says whether it was the certificate.
 pub(super) async fn serve(
     stream: TlsStream<TcpStream>,
     peer: Peer,
+    standing: Standing,
     router: Router,
     tuning: Tuning,
     stopping: Stopping,
-) {
+) -> bool {
     let (_, tls) = stream.get_ref();
     let builder = builder(&tuning, tls.alpn_protocol());
     debug!("{peer} is connected");
@@ -70,30 +73,46 @@ pub(super) async fn serve(
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
+    let mut over = pin!(standing.clone().over());
     let no_more_requests = async {
         tokio::select! {
             () = tokio::time::sleep(tuning.connection_age) => {}
+            why = standing.stale() => debug!("{peer} may ask for nothing more: {why}"),
             () = stopping.draining() => {}
         }
     };
     tokio::select! {
+        // First, for what is over is stale, too.
+        biased;
+        why = over.as_mut() => return put_out(&peer, &why),
         ended = connection.as_mut() => return ended_with(&peer, ended),
         () = hang_up.asked() => return hung_up(&peer, &tuning),
         () = no_more_requests => connection.as_mut().graceful_shutdown(),
     }
     tokio::select! {
+        why = over => put_out(&peer, &why),
         ended = connection.as_mut() => ended_with(&peer, ended),
         () = hang_up.asked() => hung_up(&peer, &tuning),
-        () = stopping.closing() => debug!("{peer} was disconnected by the stop"),
+        () = stopping.closing() => {
+            debug!("{peer} was disconnected by the stop");
+            false
+        }
     }
 }
 
-fn hung_up(peer: &Peer, tuning: &Tuning) {
-    let seconds = tuning.stall_after.as_secs_f32();
-    warn!("hung up on {peer}: for {seconds} s it took nothing of an answer, not even its end");
+/// What is being answered is cut off: an error to the client, who is not to take it for a whole answer.
+fn put_out(peer: &Peer, why: &str) -> bool {
+    warn!("put {peer} out: {why}");
+    true
 }
 
-fn ended_with(peer: &Peer, result: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+fn hung_up(peer: &Peer, tuning: &Tuning) -> bool {
+    let seconds = tuning.stall_after.as_secs_f32();
+    warn!("hung up on {peer}: for {seconds} s it took nothing of an answer, not even its end");
+    false
+}
+
+fn ended_with(peer: &Peer, result: Result<(), Box<dyn std::error::Error + Send + Sync>>) -> bool {
     match result {
         Ok(()) => debug!("{peer} has gone"),
         Err(e) => {
@@ -101,6 +120,7 @@ fn ended_with(peer: &Peer, result: Result<(), Box<dyn std::error::Error + Send +
             debug!("the connection of {peer} has ended: {e} ({hung_up:?})");
         }
     }
+    false
 }
 
 /// HTTP/2 or HTTP/1.1, whichever the two agreed on in the handshake.

@@ -22,6 +22,7 @@ use super::{
     connection::{peer, serve, shake_hands},
     peer::Known,
     refusal::RefusalLog,
+    standing::Standing,
     stopping::Stopping,
 };
 use crate::metrics::Metrics;
@@ -140,7 +141,10 @@ impl Port {
         };
         let _counted = self.metrics.connection();
         let peer = peer(&stream, address, &self.known);
-        serve(stream, peer, self.router, self.tuning, self.stopping).await;
+        let standing = Standing::new(self.tls, &stream);
+        if serve(stream, peer, standing, self.router, self.tuning, self.stopping).await {
+            self.metrics.connection_put_out();
+        }
     }
 
     fn refuse(&self, shared: &Shared, address: SocketAddr, why: &str) {

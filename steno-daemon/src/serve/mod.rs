@@ -9,7 +9,8 @@
 //! ```
 //!
 //! - [`Server`] is all of it; it binds before it answers, and ends in order (`stopping`).
-//! - [`Certificates`] are the certificates that it listens with; they can be read again while it runs.
+//! - [`Certificates`] are the certificates that it listens with; they are read again while it runs, and who is connected is
+//!   held against them again (`standing`).
 //! - [`Peer`] is who sent a request.
 //!
 //! What is answered is the business of [`crate::answer`]; nothing here knows a query.
@@ -26,6 +27,7 @@ mod peer;
 mod refusal;
 mod router;
 mod server;
+mod standing;
 mod stopping;
 mod tuning;
 

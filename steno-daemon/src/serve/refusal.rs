@@ -11,16 +11,17 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 use tracing::warn;
 
 /// Why a client did not come through the handshake. Reads after "refused 192.0.2.1:1234: ".
-pub(super) fn reason(error: &io::Error) -> String {
+pub(super) fn handshake_reason(error: &io::Error) -> String {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match tls {
-        Some(error) => tls_reason(error),
+        Some(error) => reason(error),
         None if error.kind() == io::ErrorKind::UnexpectedEof => "it hung up during the handshake".to_owned(),
         None => error.to_string(),
     }
 }
 
-fn tls_reason(error: &Error) -> String {
+/// The same of TLS alone.
+pub(super) fn reason(error: &Error) -> String {
     use CertificateError as Certificate;
     let text = match error {
         Error::NoCertificatesPresented => "it showed no certificate",
@@ -33,6 +34,9 @@ fn tls_reason(error: &Error) -> String {
             "its certificate is not valid yet"
         }
         Error::InvalidCertificate(Certificate::Revoked) => "its certificate was revoked",
+        Error::InvalidCertificate(
+            Certificate::ExpiredRevocationList | Certificate::ExpiredRevocationListContext { .. },
+        ) => "the revocation list has expired, so that no certificate can be checked",
         Error::InvalidCertificate(Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. }) => {
             "its certificate is not one for clients"
         }

@@ -20,6 +20,8 @@ pub struct Tuning {
     pub pong_within: Duration,
     /// A connection takes no more requests after this time. Whether a client may still come is decided anew with the next.
     pub connection_age: Duration,
+    /// How often it is looked whether the files of certificates, keys and revocation lists have changed.
+    pub look_at_certificates_every: Duration,
     /// Requests at once on a connection of HTTP/2.
     pub most_streams: u32,
     /// A client that takes nothing of an answer for so long loses it.
@@ -40,6 +42,7 @@ impl Default for Tuning {
             ping_every: Duration::from_secs(20),
             pong_within: Duration::from_secs(20),
             connection_age: Duration::from_secs(3_600),
+            look_at_certificates_every: Duration::from_secs(1),
             most_streams: 128,
             stall_after: Duration::from_secs(60),
             drain_within: Duration::from_secs(10),

@@ -1,6 +1,12 @@
 //! Certificates as they should be, and as they should not.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    process::Command,
+};
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::ClientConfig;
@@ -21,7 +27,16 @@ impl Pair {
 
     /// A certificate for clients, as `alter` wants it, that `by` has signed.
     pub(crate) fn signed(by: &Issuer<'_, KeyPair>, alter: impl FnOnce(&mut CertificateParams)) -> Self {
-        let (params, key) = (client_params(alter), KeyPair::generate().unwrap());
+        Self::signed_with(by, KeyPair::generate().unwrap(), alter)
+    }
+
+    /// The same for a key of its own kind.
+    pub(crate) fn signed_with(
+        by: &Issuer<'_, KeyPair>,
+        key: KeyPair,
+        alter: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
+        let params = client_params(alter);
         Self { cert: params.signed_by(&key, by).unwrap().pem(), key: key.serialize_pem() }
     }
 
@@ -37,9 +52,15 @@ impl Pair {
         let dir = CertDir::new(root.path());
         let _bytes = fs::copy(trusts.ca_cert(), dir.ca_cert()).unwrap();
         fs::write(dir.client_cert(), &self.cert).unwrap();
-        fs::write(dir.client_key(), &self.key).unwrap();
+        write_key(&dir.client_key(), &self.key);
         client_tls(&dir).unwrap().config
     }
+}
+
+/// A key that is its owner's alone, as one must be.
+fn write_key(path: &Path, key: &str) {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap();
+    file.write_all(key.as_bytes()).unwrap();
 }
 
 fn client_params(alter: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
@@ -66,6 +87,16 @@ pub(crate) fn issuer_with(cert: &Path, key: KeyPair) -> Issuer<'static, KeyPair>
 
 /// The CA of `dir` takes back the certificates of these numbers.
 pub(crate) fn revoking(dir: &CertDir, serials: &[u64]) -> String {
+    revoking_as(&issuer(&dir.ca_cert(), &dir.ca_key()), serials)
+}
+
+/// The same of whom `signs` speaks for.
+pub(crate) fn revoking_as(signs: &Issuer<'_, KeyPair>, serials: &[u64]) -> String {
+    revoking_until(signs, serials, OffsetDateTime::now_utc() + time::Duration::DAY)
+}
+
+/// The same, good until then.
+pub(crate) fn revoking_until(signs: &Issuer<'_, KeyPair>, serials: &[u64], until: OffsetDateTime) -> String {
     let now = OffsetDateTime::now_utc();
     let revoked = |serial: &u64| rcgen::RevokedCertParams {
         serial_number: (*serial).into(),
@@ -74,14 +105,14 @@ pub(crate) fn revoking(dir: &CertDir, serials: &[u64]) -> String {
         invalidity_date: None,
     };
     let params = rcgen::CertificateRevocationListParams {
-        this_update: now - time::Duration::HOUR,
-        next_update: now + time::Duration::DAY,
+        this_update: now - time::Duration::DAY,
+        next_update: until,
         crl_number: 1.into(),
         issuing_distribution_point: None,
         revoked_certs: serials.iter().map(revoked).collect(),
         key_identifier_method: rcgen::KeyIdMethod::Sha256,
     };
-    params.signed_by(&issuer(&dir.ca_cert(), &dir.ca_key())).unwrap().pem().unwrap()
+    params.signed_by(signs).unwrap().pem().unwrap()
 }
 
 /// A certificate as 1.0.1's script makes them: RSA, X.509 version 1, without extensions. None without the program openssl.

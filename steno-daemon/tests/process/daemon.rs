@@ -58,8 +58,22 @@ impl Plan {
         self.config["Flags"] = json!([self.path("script"), "--uid=root", "--gid=root"]);
     }
 
+    /// Starts it, which must come to nothing; what it says to that.
+    pub(crate) fn refused(self) -> String {
+        let (status, said) = self.launch().wait();
+        assert_eq!(status.code(), Some(1), "{said}");
+        said
+    }
+
     /// Starts it, and waits until it listens.
     pub(crate) fn start(self) -> Daemon {
+        let daemon = self.launch();
+        let address = daemon.address;
+        daemon.until("it listens", || daemon.log().contains(&format!("listening on {address}")));
+        daemon
+    }
+
+    fn launch(self) -> Daemon {
         fs::write(self.path("config"), self.config.to_string()).unwrap();
         let program = [env!("CARGO_BIN_EXE_stenographer").to_owned(), "-config".to_owned()];
         let config = self.path("config").display().to_string();
@@ -80,9 +94,7 @@ impl Plan {
             .unwrap();
         let certs = CertDir::new(self.root.path().join("certs"));
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
-        let daemon = Daemon { root: self.root, certs, address, child };
-        daemon.until("it listens", || daemon.log().contains(&format!("listening on {address}")));
-        daemon
+        Daemon { root: self.root, certs, address, child }
     }
 }
 

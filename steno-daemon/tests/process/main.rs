@@ -10,6 +10,7 @@ mod full_disk;
 mod load;
 mod namespace;
 mod random;
+mod reload;
 mod retention;
 mod stop;
 mod store;

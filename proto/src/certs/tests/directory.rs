@@ -20,7 +20,7 @@ fn keys_are_for_their_owner_and_the_client_s_for_a_group() {
     for cert in [dir.ca_cert(), dir.server_cert(), dir.client_cert()] {
         assert_eq!(mode(&cert), 0o644, "{}", cert.display());
     }
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 6, "nothing hidden is left");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 8, "nothing hidden is left");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_ca_that_cannot_sign_makes_nothing() {
     assert!(matches!(&error, CertError::Mismatch { key, .. } if *key == dir.ca_key()), "{error}");
     fs::remove_file(dir.ca_key()).unwrap();
     assert!(matches!(dir.issue_client("alice").unwrap_err(), CertError::HalfThere { .. }));
-    fs::write(dir.ca_key(), &key).unwrap();
+    write_key(&dir.ca_key(), &key);
 
     let ca = |not_after: OffsetDateTime| {
         let mut params = CertificateParams::default();
@@ -130,7 +130,7 @@ fn half_of_a_pair_is_left_alone() {
     fs::remove_file(dir.client_cert()).unwrap();
     let error = dir.init(&["127.0.0.1"]).unwrap_err();
     assert!(matches!(&error, CertError::HalfThere { missing, .. } if *missing == dir.ca_key()), "{error}");
-    fs::write(dir.ca_key(), key).unwrap();
+    write_key(&dir.ca_key(), &key);
     fs::remove_file(dir.ca_cert()).unwrap();
     let error = dir.init(&["127.0.0.1"]).unwrap_err();
     assert!(matches!(&error, CertError::HalfThere { missing, .. } if *missing == dir.ca_cert()), "{error}");

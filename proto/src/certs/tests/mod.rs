@@ -2,8 +2,11 @@
 
 mod directory;
 mod handshake;
+mod kinds;
+mod modes;
 mod revoked;
 mod stenokeys;
+mod taken_back;
 mod version_1;
 mod weakness;
 
@@ -15,13 +18,13 @@ use rustls_pki_types::ServerName;
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
 
-use super::{CertDir, Leaf, ServerFiles, Use, client_tls, server_tls};
+use super::{CertDir, Crl, Leaf, ServerFiles, Use, client_tls, server_tls};
 
 /// A directory of certificates for 127.0.0.1 and sensor.example.
 fn made() -> (TempDir, CertDir) {
     let root = tempfile::tempdir().unwrap();
     let dir = CertDir::new(root.path().join("certs"));
-    assert_eq!(dir.init(&["127.0.0.1", "sensor.example"]).unwrap().len(), 3);
+    assert_eq!(dir.init(&["127.0.0.1", "sensor.example"]).unwrap().len(), 4);
     (root, dir)
 }
 
@@ -79,7 +82,7 @@ fn shake(client: ClientConfig, server: Arc<ServerConfig>, name: &str) -> End {
 fn replace_client(dir: &CertDir, alter: impl FnOnce(&mut CertificateParams)) {
     let (cert, key) = signed(dir, ExtendedKeyUsagePurpose::ClientAuth, alter);
     fs::write(dir.client_cert(), cert).unwrap();
-    fs::write(dir.client_key(), key).unwrap();
+    write_key(&dir.client_key(), &key);
 }
 
 /// PEM of a certificate and its key.
@@ -104,6 +107,12 @@ fn signed(
 fn issuer(dir: &CertDir) -> Issuer<'static, KeyPair> {
     let key = KeyPair::from_pem(&read(&dir.ca_key())).unwrap();
     Issuer::from_ca_cert_pem(&read(&dir.ca_cert()), key).unwrap()
+}
+
+/// A key of the test's own, or another in its place, as one must be.
+fn write_key(path: &Path, key: &str) {
+    let _ = fs::remove_file(path);
+    super::write::file(path, key, super::write::SECRET).unwrap();
 }
 
 fn read(path: &Path) -> String {

@@ -30,7 +30,7 @@ fn list(dir: &CertDir, serials: &[u64]) -> std::path::PathBuf {
 fn a_revoked_client_is_refused_and_no_other() {
     let (_root, dir) = made();
     let mut files = ServerFiles::from(&dir);
-    files.crl = Some(list(&dir, &[7]));
+    files.crl = Some(Crl::Named(list(&dir, &[7])));
     let server = server_tls(&files).unwrap().config;
     replace_client(&dir, |p| p.serial_number = Some(SerialNumber::from(7)));
     let end = shake(client(&dir), Arc::clone(&server), "127.0.0.1");
@@ -43,7 +43,7 @@ fn a_revoked_client_is_refused_and_no_other() {
 fn a_revoked_client_of_version_1_is_refused_and_no_other() {
     let (_root, dir) = made();
     let mut files = ServerFiles::from(&dir);
-    files.crl = Some(list(&dir, &[7]));
+    files.crl = Some(Crl::Named(list(&dir, &[7])));
     let server = server_tls(&files).unwrap().config;
     super::version_1::write_client(&dir, 7);
     let end = shake(client(&dir), Arc::clone(&server), "127.0.0.1");
@@ -57,11 +57,11 @@ fn another_ca_s_list_is_refused() {
     let (_root, dir) = made();
     let (_other_root, other) = made();
     let mut files = ServerFiles::from(&dir);
-    files.crl = Some(list(&other, &[7]));
+    files.crl = Some(Crl::Named(list(&other, &[7])));
     let error = server_tls(&files).unwrap_err().to_string();
     assert!(error.ends_with(&format!("crl.pem is not signed by {}", dir.ca_cert().display())), "{error}");
     fs::write(dir.path().join("none.pem"), "").unwrap();
-    files.crl = Some(dir.path().join("none.pem"));
+    files.crl = Some(Crl::Named(dir.path().join("none.pem")));
     let error = server_tls(&files).unwrap_err().to_string();
     assert!(error.contains("none.pem holds no certificate revocation list"), "{error}");
 }

@@ -49,4 +49,13 @@ fn a_sensor_and_its_client_with_the_certificates_of_stenokeys() {
     let tls = client_tls(&dir).unwrap();
     assert!(matches!(shake(tls.config.clone(), server(&dir), "127.0.0.1"), End::Agreed(_)));
     assert!(!tls.matched_by_common_name());
+
+    // Its client is taken back by name, and found by where the script keeps what it has signed.
+    fs::rename(dir.path().join("client_cert.pem"), dir.path().join("away.pem")).unwrap();
+    let done = dir.revoke("127.0.0.1_client", &[], None).unwrap();
+    assert_eq!(done.revoked.len(), 1);
+    fs::rename(dir.path().join("away.pem"), dir.path().join("client_cert.pem")).unwrap();
+    let end = shake(client(&dir), server(&dir), "127.0.0.1");
+    assert!(matches!(&end, End::ServerRefused(why) if why.contains("Revoked")), "{end:?}");
+    assert!(matches!(shake(client(&alice), server(&dir), "127.0.0.1"), End::Agreed(_)));
 }
