@@ -197,6 +197,56 @@ fn what_is_stored_is_followed_by_what_arrives_until_interrupted() {
     assert_eq!(limited.status, Some(3), "{limited:?}");
 }
 
+/// From the certificate to its end, with the commands that people have for it; nobody restarts or tells the sensor.
+#[test]
+fn a_client_is_let_in_until_it_is_revoked_and_others_stay() {
+    let files = tempfile::tempdir().unwrap();
+    let Some(bench) = Bench::start(&[made(files.path())]) else { return };
+    let keys = |words: &[&str]| {
+        let run = steno(bench.root.path(), &[&["keys"], words, &["--certs", "certs"]].concat());
+        assert_eq!(run.status, Some(0), "{run:?}");
+        run
+    };
+    for name in ["alice", "bob"] {
+        let _run = keys(&["client", name]);
+    }
+    let config: Value = serde_json::from_slice(&fs::read(bench.root.path().join("config")).unwrap()).unwrap();
+    let server = format!("127.0.0.1:{}", config["Port"]);
+    let source = |name: &str| ["--server".into(), server.clone(), "--certs".into(), format!("certs/clients/{name}")];
+    let status = |name: &str| {
+        let words = [vec!["status".to_owned()], source(name).to_vec()].concat();
+        steno(bench.root.path(), &words)
+    };
+    let follow = |name: &str| {
+        let mut command = command(env!("CARGO_BIN_EXE_steno"), bench.root.path());
+        let file = format!("{name}.pcap");
+        Running::start(command.args(["read", "udp", "--follow", "-w", &file]).args(source(name)))
+    };
+    let (of_alice, of_bob) = (follow("alice"), follow("bob"));
+    let length = |name: &str| fs::metadata(bench.root.path().join(name)).map_or(0, |metadata| metadata.len());
+    let whole = fs::metadata(files.path().join("made.pcap")).unwrap().len();
+    until("both have what is stored", || length("alice.pcap") == whole && length("bob.pcap") == whole);
+    assert_eq!((status("alice").status, status("bob").status), (Some(0), Some(0)));
+
+    let run = keys(&["revoke", "alice"]);
+    assert!(run.out().contains(": revoked\n"), "{run:?}");
+    until("alice is refused", || status("alice").status == Some(1));
+    // What was under way ends by itself, and is told not to be whole.
+    let run = of_alice.end();
+    assert_eq!(run.status, Some(3), "{run:?}");
+    assert_eq!(status("bob").status, Some(0));
+    let run =
+        steno(bench.root.path(), &["import", files.path().join("made.pcap").to_str().unwrap(), "--store", "store"]);
+    assert_eq!(run.status, Some(0), "{run:?}");
+    until("bob gets what comes", || length("bob.pcap") == 2 * whole - 24);
+    of_bob.interrupt();
+    let run = of_bob.end();
+    assert_eq!(run.status, Some(130), "{run:?}");
+    // Another certificate of that name is another client's.
+    let _run = keys(&["client", "alice", "--renew"]);
+    assert_eq!(status("alice").status, Some(0));
+}
+
 #[test]
 fn stenoread_prints_what_tcpdump_prints_of_the_same_packets() {
     let there = Command::new("tcpdump").arg("--version").output();

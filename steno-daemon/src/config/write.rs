@@ -21,6 +21,9 @@ impl Config {
         put("Host", json!(self.host));
         put("Port", json!(self.port));
         put("CertPath", json!(self.cert_path));
+        if let Some(crl) = &self.crl {
+            put("Crl", json!(crl));
+        }
         if let Some(format) = self.index_format.map(IndexFormat::name) {
             put("IndexFormat", json!(format));
         }
