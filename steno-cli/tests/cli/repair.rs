@@ -38,7 +38,8 @@ fn is_well(store: &TestStore, packets: usize) {
 fn a_damaged_index_is_made_anew() {
     let store = store();
     is_well(&store, 2_000);
-    let name = store.names("IDX0").remove(0);
+    // Beside the index there is a catalogue file by now.
+    let name = store.names("PKT0").remove(0);
     let index = store.path().join("IDX0").join(&name);
     let mut bent = fs::read(&index).unwrap();
     // In the first page, which every answer needs.
