@@ -40,7 +40,7 @@ pub struct Certificates {
 
 /// What tells a file from another in its place, and from itself when it was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen(Option<[i64; 7]>);
+struct Seen(Option<([u64; 3], [i64; 4])>);
 
 impl Certificates {
     /// Reads what `config` names.
@@ -183,11 +183,8 @@ fn look(files: [Option<&ServerFiles>; 2]) -> Vec<Seen> {
 impl Seen {
     /// How the file is now, or that there is none; through links, as it is read.
     fn now(path: &Path) -> Self {
-        let of = |m: fs::Metadata| {
-            let number = |n: u64| i64::from_ne_bytes(n.to_ne_bytes());
-            let (device, inode, len) = (number(m.dev()), number(m.ino()), number(m.len()));
-            [device, inode, len, m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()]
-        };
+        let of =
+            |m: fs::Metadata| ([m.dev(), m.ino(), m.len()], [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()]);
         Self(fs::metadata(path).ok().map(of))
     }
 }

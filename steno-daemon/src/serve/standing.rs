@@ -10,8 +10,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::refusal::reason;
 
-/// How often a client is held against the time of day. When certificates or lists change, it is at once.
+/// How often it is looked whether a certificate has ended. When certificates or lists change, it is at once.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The same of everything else that the time of day may change.
+const LOOK_AT_ALL_EVERY: Duration = Duration::from_secs(60);
 
 /// What a client has shown, and what the port trusts.
 #[derive(Clone)]
@@ -31,15 +33,15 @@ impl Standing {
     /// Waits until its certificate has ended or was taken back; why, in words. Whoever has the key now may not be who it was
     /// made for: nothing more is for it.
     pub(super) async fn over(self) -> String {
-        self.lost(is_over).await
+        self.lost(is_over, LOOK_EVERY).await
     }
 
     /// Waits until it would not be let in for whatever reason, as when its CA is not trusted any more.
     pub(super) async fn stale(self) -> String {
-        self.lost(|_| true).await
+        self.lost(|_| true, LOOK_AT_ALL_EVERY).await
     }
 
-    async fn lost(mut self, counts: impl Fn(&Error) -> bool) -> String {
+    async fn lost(mut self, counts: impl Fn(&Error) -> bool, every: Duration) -> String {
         loop {
             let tls = self.tls.borrow_and_update().clone();
             if let Err(e) = tls.verify_client(&self.chain)
@@ -48,7 +50,7 @@ impl Standing {
                 return reason(&e);
             }
             // The daemon that keeps the other end ends with its connections.
-            if let Ok(Err(_)) = timeout(LOOK_EVERY, self.tls.changed()).await {
+            if let Ok(Err(_)) = timeout(every, self.tls.changed()).await {
                 std::future::pending::<()>().await;
             }
         }
