@@ -2,6 +2,7 @@
 //! (steps 6 and 13 of the data flow).
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod answer;
 pub mod capture;
 pub mod catalogue;

@@ -1,7 +1,5 @@
 //! What a certificate says.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::{
@@ -9,12 +7,13 @@ use x509_parser::{
     public_key::PublicKey,
 };
 
-use super::CertError;
+use super::{CertError, Subject, subject::address};
 
 /// What is in a certificate. Its signature is not looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
     common_name: String,
+    subject: Subject,
     alternative_names: usize,
     hosts: Vec<String>,
     sha256: String,
@@ -38,6 +37,7 @@ impl Leaf {
         let alternative = parsed.subject_alternative_name().ok().flatten();
         Ok(Self {
             common_name: common_name.unwrap_or_default().to_owned(),
+            subject: Subject::of(&parsed),
             alternative_names: alternative.as_ref().map_or(0, |names| names.value.general_names.len()),
             hosts: alternative
                 .map_or_else(Vec::new, |names| names.value.general_names.iter().filter_map(host).collect()),
@@ -68,6 +68,11 @@ impl Leaf {
     /// The common name of its subject; empty where it has none.
     pub fn common_name(&self) -> &str {
         &self.common_name
+    }
+
+    /// Whom it is for, by all of its names.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
     }
 
     /// The host names and addresses that its extension says it is for, in its order.
@@ -150,11 +155,7 @@ fn weak_hash(algorithm: &str) -> Option<&'static str> {
 fn host(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => {
-            let v4 = <[u8; 4]>::try_from(*bytes).map(|bytes| IpAddr::from(Ipv4Addr::from(bytes)));
-            let address = v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(|bytes| IpAddr::from(Ipv6Addr::from(bytes))));
-            address.ok().map(|address| address.to_string())
-        }
+        GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
         _ => None,
     }
 }

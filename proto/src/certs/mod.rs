@@ -5,7 +5,7 @@
 //!   it makes what is missing (`init`), certificates for more clients (`issue_client`), and takes them back (`revoke`).
 //! - [`server_tls`] is what the sensor listens with, [`client_tls`] what its clients call with. Either side must show a
 //!   certificate that the CA has signed.
-//! - [`Leaf`] says what is in a certificate: whose it is, until when, and what is weak about it.
+//! - [`Leaf`] says what is in a certificate: whose it is ([`Subject`]), until when, and what is weak about it.
 //!
 //! # Certificates of 1.0.1
 //! Debian's `stenokeys` makes X.509 certificates of version 1: without extensions, so that they say neither what they may be
@@ -25,6 +25,7 @@ mod read;
 mod revoke;
 mod serial;
 mod server;
+mod subject;
 mod v1;
 mod wanted;
 mod weakness;
@@ -40,6 +41,7 @@ pub use serial::Serial;
 #[doc(hidden)]
 pub use server::client_verifier;
 pub use server::{Crl, ServerFiles, ServerTls, server_tls};
+pub use subject::{NameKind, Subject};
 pub use wanted::{AlternativeName, KeyKind, Wanted};
 pub use weakness::Use;
 

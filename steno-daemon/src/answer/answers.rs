@@ -19,9 +19,10 @@ use super::{
     Bounds, HangUp, Parts, Refused, convert,
     limits::{Gate, Ticket},
     segments,
-    worker::{self, Over, SensorBounds, Worker},
+    worker::{self, Over, SensorBounds, Transport, Worker},
 };
 use crate::{
+    access::Asker,
     metrics::{Method, Metrics, Outcome},
     retention::Pin,
     sensor::SensorView,
@@ -50,6 +51,8 @@ struct Inner {
 /// A question.
 #[derive(Clone, Debug)]
 pub struct Ask {
+    /// Who asks.
+    pub asker: Asker,
     /// By what way it came.
     pub method: Method,
     /// The query.
@@ -70,8 +73,9 @@ pub struct Ask {
 
 impl Ask {
     /// Everything that matches `query`.
-    pub fn new(method: Method, query: Query) -> Self {
+    pub fn new(asker: Asker, method: Method, query: Query) -> Self {
         Self {
+            asker,
             method,
             query,
             format: Format::default(),
@@ -209,7 +213,12 @@ impl Answers {
     ///
     /// # Errors
     /// [`Refused`]: it was not begun.
-    pub fn segments(&self, wanted: v1::SegmentsRequest, hang_up: HangUp) -> Result<Parts<Vec<v1::Segment>>, Refused> {
+    pub fn segments(
+        &self,
+        asker: Asker,
+        wanted: v1::SegmentsRequest,
+        hang_up: HangUp,
+    ) -> Result<Parts<Vec<v1::Segment>>, Refused> {
         let ticket = self.admit(Method::Segments)?;
         let inner = Arc::clone(&self.0);
         let meter = self.0.metrics.query(Method::Segments);
@@ -221,7 +230,8 @@ impl Answers {
             let receipt = v1::Receipt { truncated_by: by.into(), complete: listed, ..v1::Receipt::default() };
             (receipt, SensorBounds::default())
         };
-        Ok(worker::start(ticket, meter, Arc::clone(&self.0.counts), self.0.bounds.stall, hang_up, work))
+        let transport = Transport { asker, hang_up, stall: self.0.bounds.stall };
+        Ok(worker::start(ticket, meter, Arc::clone(&self.0.counts), transport, work))
     }
 
     /// What the sensor is.
@@ -290,8 +300,10 @@ impl Answers {
     ) -> Result<Parts<T>, Refused> {
         let ticket = self.admit(ask.method)?;
         let meter = self.0.metrics.query(ask.method);
-        let (counts, stall, hang_up) = (Arc::clone(&self.0.counts), self.0.bounds.stall, ask.hang_up.clone());
-        Ok(worker::start(ticket, meter, counts, stall, hang_up, move |worker| work(worker, &ask)))
+        let counts = Arc::clone(&self.0.counts);
+        let (asker, hang_up) = (ask.asker.clone(), ask.hang_up.clone());
+        let transport = Transport { asker, hang_up, stall: self.0.bounds.stall };
+        Ok(worker::start(ticket, meter, counts, transport, move |worker| work(worker, &ask)))
     }
 
     fn admit(&self, method: Method) -> Result<Ticket, Refused> {

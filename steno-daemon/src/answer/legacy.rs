@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 use tracing::debug;
 use uuid::Uuid;
 
-use super::{Answers, Ask, Ending, Failed, Part, Parts, messages::Messages, sensor::hang_up};
+use super::{Answers, Ask, Ending, Failed, Part, Parts, messages::Messages, sensor::from};
 use crate::metrics::Method;
 
 /// Bytes of a name that a client may give its request.
@@ -76,7 +76,7 @@ impl Stenographer for LegacyService {
     type RetrievePcapStream = Replies;
 
     async fn retrieve_pcap(&self, request: Request<PcapRequest>) -> Result<Response<Replies>, Status> {
-        let hang_up = hang_up(request.extensions());
+        let (asker, hang_up) = from(request.extensions())?;
         let request = request.into_inner();
         let messages = self.messages(&request).map_err(|why| {
             self.answers.refuse(Method::RetrievePcap);
@@ -94,7 +94,7 @@ impl Stenographer for LegacyService {
             format: Format::PcapLegacy,
             max_bytes: messages.ask_bytes(),
             hang_up,
-            ..Ask::new(Method::RetrievePcap, query)
+            ..Ask::new(asker, Method::RetrievePcap, query)
         };
         let uid = if request.uid.is_empty() { Uuid::new_v4().to_string() } else { request.uid };
         let parts = self.answers.packets(ask)?;

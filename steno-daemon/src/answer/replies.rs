@@ -11,6 +11,7 @@ use tokio_stream::Stream;
 use tonic::{Code, Status};
 
 use super::{Failed, Part, Parts, Refused};
+use crate::access::Denied;
 
 /// Messages that are ready, the next one first.
 pub(super) type Ready<M> = VecDeque<Result<M, Status>>;
@@ -63,6 +64,12 @@ impl From<Refused> for Status {
             Refused::Stopping => Code::Unavailable,
         };
         Self::new(code, refused.to_string())
+    }
+}
+
+impl From<Denied> for Status {
+    fn from(denied: Denied) -> Self {
+        Self::permission_denied(denied.to_string())
     }
 }
 

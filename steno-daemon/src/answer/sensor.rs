@@ -19,7 +19,10 @@ use super::{
     replies::{Ready, Replies, pieces},
     status,
 };
-use crate::metrics::{Method, Outcome};
+use crate::{
+    access::{Asker, Denied},
+    metrics::{Method, Outcome},
+};
 
 /// Bytes of a chunk where the request does not say, and the bounds of what it may say.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -57,10 +60,10 @@ impl SensorService {
         Self { answers, host: Arc::new(host) }
     }
 
-    fn ask(&self, method: Method, query: &str, deadline_ms: u64, hang_up: HangUp) -> Result<Ask, Status> {
+    fn ask(&self, method: Method, query: &str, deadline_ms: u64, (asker, hang_up): From) -> Result<Ask, Status> {
         let query = self.answers.parse(method, query).map_err(|errors| diagnostic::status(&errors))?;
         let deadline = (deadline_ms > 0).then(|| Duration::from_millis(deadline_ms));
-        Ok(Ask { deadline, hang_up, ..Ask::new(method, query) })
+        Ok(Ask { deadline, hang_up, ..Ask::new(asker, method, query) })
     }
 
     fn refuse(&self, method: Method, status: Status) -> Status {
@@ -76,7 +79,7 @@ impl Sensor for SensorService {
     type SegmentsStream = Replies<Vec<Segment>, SegmentsResponse>;
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
-        let (hang_up, request) = taken_apart(request);
+        let (from, request) = taken_apart(request)?;
         let Some(format) = convert::format(request.format) else {
             let why = format!("format {} is not known: it is 1 (pcap), 2 (pcap-ns) or 3 (pcapng)", request.format);
             return Err(self.refuse(Method::Query, Status::invalid_argument(why)));
@@ -86,7 +89,7 @@ impl Sensor for SensorService {
             max_packets: request.max_packets,
             max_bytes: request.max_bytes,
             follow: request.follow,
-            ..self.ask(Method::Query, &request.query, request.deadline_ms, hang_up)?
+            ..self.ask(Method::Query, &request.query, request.deadline_ms, from)?
         };
         let chunk_bytes = match usize::try_from(request.chunk_bytes).unwrap_or(usize::MAX) {
             0 => CHUNK_BYTES,
@@ -97,15 +100,15 @@ impl Sensor for SensorService {
     }
 
     async fn flows(&self, request: Request<FlowsRequest>) -> Result<Response<Self::FlowsStream>, Status> {
-        let (hang_up, request) = taken_apart(request);
-        let ask = self.ask(Method::Flows, &request.query, request.deadline_ms, hang_up)?;
+        let (from, request) = taken_apart(request)?;
+        let ask = self.ask(Method::Flows, &request.query, request.deadline_ms, from)?;
         let parts = self.answers.flows(ask)?;
         Ok(Response::new(Replies::new(parts, flow_messages)))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
-        let (hang_up, request) = taken_apart(request);
-        let ask = self.ask(Method::Explain, &request.query, request.deadline_ms, hang_up)?;
+        let (from, request) = taken_apart(request)?;
+        let ask = self.ask(Method::Explain, &request.query, request.deadline_ms, from)?;
         let mut parts = self.answers.explain(ask)?;
         let mut explained = None;
         while let Some(part) = parts.next().await {
@@ -131,21 +134,24 @@ impl Sensor for SensorService {
     }
 
     async fn segments(&self, request: Request<SegmentsRequest>) -> Result<Response<Self::SegmentsStream>, Status> {
-        let (hang_up, request) = taken_apart(request);
-        let parts = self.answers.segments(request, hang_up)?;
+        let ((asker, hang_up), request) = taken_apart(request)?;
+        let parts = self.answers.segments(asker, request, hang_up)?;
         Ok(Response::new(Replies::new(parts, segment_messages)))
     }
 }
 
-/// A request, and who hangs up on its client; where nobody said so, nobody does.
-fn taken_apart<M>(request: Request<M>) -> (HangUp, M) {
+/// Who sent a request, and who hangs up on them.
+type From = (Asker, HangUp);
+
+/// Where a request comes from, and its message.
+fn taken_apart<M>(request: Request<M>) -> Result<(From, M), Denied> {
     let (_, extensions, message) = request.into_parts();
-    (hang_up(&extensions), message)
+    Ok((from(&extensions)?, message))
 }
 
-/// Who hangs up on the client of a request.
-pub(super) fn hang_up(extensions: &Extensions) -> HangUp {
-    extensions.get::<HangUp>().cloned().unwrap_or_default()
+/// Who sent a request, and who hangs up on them; where nobody said so, nobody does.
+pub(super) fn from(extensions: &Extensions) -> Result<From, Denied> {
+    Ok((Asker::of(extensions)?.clone(), extensions.get::<HangUp>().cloned().unwrap_or_default()))
 }
 
 fn query_messages(part: Part<Bytes>, chunk_bytes: usize, ready: &mut Ready<QueryResponse>) {

@@ -24,7 +24,10 @@ use super::{
     part::{Delivered, Last},
     place::{HangUp, Place},
 };
-use crate::metrics::{Outcome, QueryMeter};
+use crate::{
+    access::Asker,
+    metrics::{Outcome, QueryMeter},
+};
 
 /// Items that are found ahead of the client.
 const AHEAD: usize = 2;
@@ -39,11 +42,20 @@ pub(super) struct Worker<T> {
     pub(super) began: Instant,
     items: mpsc::Sender<T>,
     runtime: Handle,
-    stall: Duration,
-    hang_up: HangUp,
+    transport: Transport,
     tally: Tally,
     cut: Option<Cut>,
     rest: Option<T>,
+}
+
+/// The other end of an answer.
+pub(super) struct Transport {
+    /// Who takes it.
+    pub(super) asker: Asker,
+    /// Who hangs up where they do not.
+    pub(super) hang_up: HangUp,
+    /// After how long.
+    pub(super) stall: Duration,
 }
 
 /// What ended an answer from outside.
@@ -98,8 +110,7 @@ pub(super) fn start<T: Send + Unpin + 'static>(
     ticket: Ticket,
     meter: QueryMeter,
     counts: Arc<Counts>,
-    stall: Duration,
-    hang_up: HangUp,
+    transport: Transport,
     work: impl FnOnce(&mut Worker<T>) -> (v1::Receipt, SensorBounds) + Send + 'static,
 ) -> Parts<T> {
     let (items, taken) = mpsc::channel(AHEAD);
@@ -108,7 +119,7 @@ pub(super) fn start<T: Send + Unpin + 'static>(
     let (cancel, delivered) = (ticket.cancel().clone(), Delivered::default());
     let tally = Tally { delivered: delivered.clone(), meter, counts, counted_at: None };
     let runtime = Handle::current();
-    let mut worker = Worker { ticket, began, items, runtime, stall, hang_up, tally, cut: None, rest: None };
+    let mut worker = Worker { ticket, began, items, runtime, transport, tally, cut: None, rest: None };
     let _detached = spawn_blocking(move || {
         below_capture();
         let (receipt, bounds) = work(&mut worker);
@@ -128,7 +139,7 @@ impl<T> Worker<T> {
             }
             Err(mpsc::error::TrySendError::Full(item)) => item,
         };
-        let (items, stopped, stall) = (&self.items, self.ticket.gate().stopped(), self.stall);
+        let (items, stopped, stall) = (&self.items, self.ticket.gate().stopped(), self.transport.stall);
         let cut = self.runtime.block_on(async {
             select! {
                 biased;
@@ -176,7 +187,8 @@ impl<T> Worker<T> {
     }
 
     fn end(self, mut receipt: v1::Receipt, bounds: SensorBounds, last: oneshot::Sender<Last<T>>) {
-        let Self { ticket, began, items, runtime, stall, hang_up, mut tally, cut, rest } = self;
+        let Self { ticket, began, items, runtime, transport, mut tally, cut, rest } = self;
+        let Transport { asker, hang_up, stall } = transport;
         let found_all = receipt.truncated_by() == Truncation::Unspecified;
         let cut = match (cut, receipt.truncated_by()) {
             // It had come to its end by then.
@@ -199,6 +211,8 @@ impl<T> Worker<T> {
         let outcome = outcome(&receipt, failed.as_ref());
         tally.counts.ended(found_all);
         info!(
+            principal = %asker.principal(),
+            peer = %asker.address(),
             packets = receipt.packets,
             bytes = receipt.bytes,
             seconds = began.elapsed().as_secs_f64(),

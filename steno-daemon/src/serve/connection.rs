@@ -66,7 +66,7 @@ pub(super) async fn serve(
         let (peer, hang_up) = (peer.clone(), hang_up.clone());
         move |mut request: Request<Incoming>| {
             debug!("{peer}: {} {}", request.method(), request.uri().path());
-            let _ = request.extensions_mut().insert(peer.clone());
+            let _ = request.extensions_mut().insert(peer.asker().clone());
             let _ = request.extensions_mut().insert(hang_up.clone());
             let router = router.clone();
             async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }

@@ -11,7 +11,7 @@
 //! - [`Server`] is all of it; it binds before it answers, and ends in order (`stopping`).
 //! - [`Certificates`] are the certificates that it listens with; they are read again while it runs, and who is connected is
 //!   held against them again (`standing`).
-//! - [`Peer`] is who sent a request.
+//! - [`Peer`] is who is at the other end of a connection.
 //!
 //! What is answered is the business of [`crate::answer`]; nothing here knows a query.
 

@@ -11,40 +11,29 @@ use rustls_pki_types::CertificateDer;
 use steno_proto::certs::{Leaf, Use};
 use tracing::warn;
 
-/// A client whose certificate holds. It is among the extensions of each of its requests.
+use crate::access::{Asker, Principal};
+
+/// A client whose certificate holds. Its [`Asker`] is among the extensions of each of its requests.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    address: SocketAddr,
-    name: String,
-    serial: String,
+    asker: Asker,
 }
 
 impl Peer {
     /// The holder of `chain`, whose first certificate is its own. What is weak about that is said, unless `known` has it.
     pub(super) fn new(address: SocketAddr, chain: Option<&[CertificateDer<'_>]>, known: &Known) -> Self {
         let leaf = chain.and_then(<[_]>::first).and_then(|leaf| Leaf::of(leaf).ok());
-        let (name, serial) =
-            leaf.as_ref().map(|leaf| (leaf.common_name().to_owned(), leaf.serial().to_owned())).unwrap_or_default();
-        let peer = Self { address, name, serial };
+        let principal = leaf.as_ref().map_or_else(Principal::unknown, Principal::of);
+        let peer = Self { asker: Asker::new(principal, address) };
         if let Some(leaf) = leaf {
             known.meets(&peer, &leaf);
         }
         peer
     }
 
-    /// Where it calls from.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The common name of its certificate.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The serial number of its certificate.
-    pub fn serial(&self) -> &str {
-        &self.serial
+    /// Who it is, and where it calls from.
+    pub fn asker(&self) -> &Asker {
+        &self.asker
     }
 }
 
@@ -67,6 +56,6 @@ impl Known {
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} at {}", self.name, self.address)
+        self.asker.fmt(f)
     }
 }

@@ -6,6 +6,7 @@ mod kinds;
 mod modes;
 mod revoked;
 mod stenokeys;
+mod subject;
 mod taken_back;
 mod version_1;
 mod weakness;

@@ -14,7 +14,10 @@ use steno_query::syntax::MAX_TEXT_BYTES;
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
 
-use crate::answer::{Failed, Refused};
+use crate::{
+    access::Denied,
+    answer::{Failed, Refused},
+};
 
 /// By when a query must have come.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
@@ -63,6 +66,12 @@ impl From<Refused> for Refusal {
             Refused::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, refused.to_string())
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self::new(StatusCode::FORBIDDEN, denied.to_string())
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     stats,
 };
 use crate::{
-    answer::{Answers, Ask, HangUp},
+    answer::{Answers, Ask, sensor::from},
     metrics::Method,
 };
 
@@ -52,8 +52,8 @@ async fn begin(answers: &Answers, request: Request<Body>) -> Result<Response, Re
     let text = text.map_err(refused)?;
     let parsed = answers.parse(Method::HttpQuery, &text);
     let query = parsed.map_err(|errors| Refusal::new(StatusCode::BAD_REQUEST, errors.to_string()))?;
-    let hang_up = head.extensions.get::<HangUp>().cloned().unwrap_or_default();
-    let ask = Ask { format: Format::PcapLegacy, max_packets, max_bytes, hang_up, ..Ask::new(Method::HttpQuery, query) };
+    let (format, (asker, hang_up)) = (Format::PcapLegacy, from(&head.extensions)?);
+    let ask = Ask { format, max_packets, max_bytes, hang_up, ..Ask::new(asker, Method::HttpQuery, query) };
     let takes_trailers = takes_trailers(head.version, &head.headers);
     let body = PcapBody::begin(answers.packets(ask)?, takes_trailers).await?;
     Ok(pcap(body, takes_trailers))

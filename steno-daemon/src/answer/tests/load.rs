@@ -94,5 +94,5 @@ async fn an_answer_keeps_its_place_until_its_end_is_taken_or_it_is_dropped() {
 
 fn ask(query: &str) -> crate::answer::Ask {
     let query = steno_query::parse(query, steno_core::TimestampNs(0)).unwrap();
-    crate::answer::Ask::new(crate::metrics::Method::Query, query)
+    crate::answer::Ask::new(super::support::asker(), crate::metrics::Method::Query, query)
 }

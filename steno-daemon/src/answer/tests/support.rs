@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Server, server::TcpIncoming};
 
 use crate::{
+    access::{Asker, Principal},
     answer::{Answers, Bounds, Host, LegacyLimits, services},
     capture::ThreadDirectories,
     metrics::Metrics,
@@ -156,7 +157,11 @@ impl Served {
         let services = services(&answers, host, legacy);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = Server::builder().add_service(services.sensor).add_service(services.legacy);
+        let known = tower::util::MapRequestLayer::new(|mut request: http::Request<tonic::body::Body>| {
+            let _ = request.extensions_mut().insert(asker());
+            request
+        });
+        let router = Server::builder().layer(known).add_service(services.sensor).add_service(services.legacy);
         let server = tokio::spawn(router.serve_with_incoming(TcpIncoming::from(listener)));
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
         let client = SensorClient::new(channel.clone());
@@ -180,6 +185,11 @@ impl Drop for Served {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+/// Whom these tests ask as, for want of a certificate.
+pub(super) fn asker() -> Asker {
+    Asker::new(Principal::unknown(), ([127, 0, 0, 1], 0).into())
 }
 
 /// Fails where `future` takes longer than a query of these tests may on a busy machine.
