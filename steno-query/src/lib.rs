@@ -3,7 +3,7 @@
 //! A query denotes a predicate on a packet, and its answer is exactly the packets for which it holds, in order of their
 //! time. [`syntax`] reads the text, [`predicate`] says what it is true of; [`store`] knows the files, [`plan`] what to look
 //! up in them, [`exec`] gives the packets, [`flows`] the conversations, and [`receipt`] says what was searched and what is
-//! missing.
+//! missing. A [`Scope`] is what an answer is held to besides the query.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod plain;
 pub mod plan;
 pub mod predicate;
 pub mod receipt;
+mod scope;
 pub mod store;
 pub mod syntax;
 
@@ -22,6 +23,7 @@ pub use plain::{plain, plain_lines};
 pub use plan::Explanation;
 pub use predicate::{Fields, TimeSet};
 pub use receipt::{Receipt, Truncation, rfc3339};
+pub use scope::{Scope, ScopeParts};
 pub use store::{Catalogue, Segment, SegmentIndex, Store, StoreError};
 pub use syntax::{
     AddrRange, Expr, NetworkKind, PortRange, Primitive, Query, QueryErrors, Side, TimeSpan, Transport, parse,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Query,
-    plan::{Matcher, Of, Seen, Selected, Selection},
+    plan::{Asked, Matcher, Of, Seen, Selected, Selection},
     receipt::{Receipt, Tally, Truncation, Unreadable},
     store::{Catalogue, Store},
 };
@@ -47,7 +47,7 @@ pub struct Answer {
 /// An answer that goes on with what arrives.
 #[derive(Debug)]
 struct Following {
-    query: Query,
+    asked: Asked,
     seen: Seen,
 }
 
@@ -82,15 +82,15 @@ impl Answer {
     }
 
     fn begin(catalogue: &Catalogue, query: &Query, options: Options, seen: Option<Seen>) -> Self {
-        let selection = Selection::of(catalogue, &query.expr, Of::Packets, seen, &|| options.interrupted());
-        let Selection { times, selected, datagrams, mut receipt, seen, .. } = selection;
-        receipt.query = query.to_string();
+        let asked = Asked::new(query, &options);
+        let selection = Selection::of(catalogue, &asked, Of::Packets, seen, &|| options.interrupted());
+        let Selection { times, selected, datagrams, receipt, seen, .. } = selection;
         let output = Output::new(options.format, &selected);
         let ended = receipt.truncated_by.map(Some);
-        let matcher = Matcher::new(query.expr.clone(), Of::Packets, datagrams);
+        let matcher = Matcher::new(asked.expr().clone(), Of::Packets, datagrams);
         let room = Arc::clone(catalogue.room());
         let merge = Merge::new(matcher, times, selected, room, (options.memory_bytes, options.verify_blocks));
-        let following = seen.map(|seen| Following { query: query.clone(), seen });
+        let following = seen.map(|seen| Following { asked, seen });
         Self { merge, meter: Meter::new(&options), options, output, receipt, tally: Tally::default(), ended, following }
     }
 
@@ -98,28 +98,28 @@ impl Answer {
     /// listed, since it came to the end of what there was. Packets that come later are in order of time among those that are taken up
     /// together, and none is delivered twice.
     pub fn go_on(&mut self, store: &Store) {
-        let Some(Following { query, seen }) = self.following.take() else { return };
+        let Some(Following { asked, seen }) = self.following.take() else { return };
         let options = &self.options;
         if self.ended.is_none() {
             self.ended = options.interrupted().map(Some);
         }
         if self.ended.is_some() {
-            self.following = Some(Following { query, seen });
+            self.following = Some(Following { asked, seen });
             return;
         }
         self.merge.report(&mut self.receipt, &mut self.tally);
         let interrupted = || options.interrupted();
         let catalogue = store.catalogue();
-        let selection = Selection::of(&catalogue, &query.expr, Of::Packets, Some(seen), &interrupted);
+        let selection = Selection::of(&catalogue, &asked, Of::Packets, Some(seen), &interrupted);
         let Selection { times, selected, datagrams, receipt, seen, mended, .. } = selection;
         self.receipt.unreadable.retain(|file| !mended.contains(&file.file));
         self.output.go_on_with(&selected);
-        let matcher = Matcher::new(query.expr.clone(), Of::Packets, datagrams);
+        let matcher = Matcher::new(asked.expr().clone(), Of::Packets, datagrams);
         let room = Arc::clone(catalogue.room());
         self.merge = Merge::new(matcher, times, selected, room, (options.memory_bytes, options.verify_blocks));
         self.receipt.join(receipt);
         self.ended = self.receipt.truncated_by.map(Some);
-        self.following = seen.map(|seen| Following { query, seen });
+        self.following = seen.map(|seen| Following { asked, seen });
     }
 
     /// Of an answer that follows: whether a segment was searched to its end, or named as one that cannot be.

@@ -2,7 +2,8 @@
 //!
 //! `merge` puts the packets of all segments in order, opening segments and loading blocks when their time comes; `opened`
 //! is a segment whose index has been looked up, `hits` which of its packets are wanted; `fetch` reads and checks them into
-//! a `loaded` block. `candidates` does the work of both for a segment with an index of version 2. [`Answer`] hands packets or bytes of a capture file to the caller, keeps to the limits, and ends with
+//! a `loaded` block. `candidates` does the work of both for a segment with an index of version 2;
+//! `in_memory` indexes packets that were read, for who wants their conversations. [`Answer`] hands packets or bytes of a capture file to the caller, keeps to the limits, and ends with
 //! a receipt. Reads are positional; memory is bounded by [`Options::memory_bytes`].
 
 mod answer;
@@ -10,6 +11,7 @@ mod candidates;
 mod damage;
 mod fetch;
 mod hits;
+mod in_memory;
 mod key;
 mod loaded;
 mod merge;
@@ -19,5 +21,6 @@ mod options;
 pub use answer::{Answer, Packet};
 pub(crate) use candidates::{Candidates, Seen};
 pub(crate) use damage::Damage;
+pub(crate) use in_memory::{index_scope, index_version2};
 pub(crate) use loaded::Loaded;
 pub use options::{Cancel, Options};

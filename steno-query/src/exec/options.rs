@@ -10,7 +10,7 @@ use std::{
 
 use steno_core::pcap::Format;
 
-use crate::receipt::Truncation;
+use crate::{Scope, receipt::Truncation};
 
 /// How an answer is to be given. The default is everything, as nanosecond pcap, in at most 256 MiB.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Options {
     /// End after the packet that reaches this many bytes, counted as stenographer 1.0.1 does, whatever the format: 16, and
     /// for each packet 16 and its captured length.
     pub limit_bytes: Option<u64>,
+    /// The packets that the answer may be made of: the query is asked of these as if there were no others.
+    pub scope: Option<Arc<Scope>>,
     /// Bytes of memory for what is read and not yet delivered. One block, and a quarter of a byte for each packet of the
     /// segments that overlap at one time, are held even where that is more.
     pub memory_bytes: u64,
@@ -54,6 +56,7 @@ impl Default for Options {
             format: Format::default(),
             limit_packets: None,
             limit_bytes: None,
+            scope: None,
             memory_bytes: Self::MEMORY_BYTES,
             cancel: Cancel::default(),
             deadline: None,

@@ -8,13 +8,13 @@ use std::{
 use steno_core::TimestampNs;
 use steno_index::{Class, Conversation, Direction, Endpoint, Index, IndexError};
 
-use super::{Flows, Traffic, packets::conversations};
+use super::{Flows, Traffic};
 use crate::{
     Query, TimeSet,
-    exec::Options,
-    plan::{Fragment, Fragments, Matched, Matcher, Of, Selection, Stop},
+    exec::{Options, index_scope, index_version2},
+    plan::{Asked, Fragment, Fragments, Matched, Matcher, Of, Selected, Selection, Stop},
     receipt::{Outcome, Receipt, Tally, Truncation, Unreadable},
-    store::{Catalogue, Fault, Segment, SegmentIndex, Version2Segment},
+    store::{Catalogue, Fault, KeptOpen, Segment, SegmentIndex, Version2Segment},
 };
 
 /// What tells a flow from all others.
@@ -42,11 +42,13 @@ pub(super) struct Share {
 
 /// The conversations that match `query`.
 pub(crate) fn gather(catalogue: &Catalogue, query: &Query, options: &Options) -> Flows {
-    let selection = Selection::of(catalogue, &query.expr, Of::Flows, None, &|| options.interrupted());
+    let asked = Asked::new(query, options);
+    let selection = Selection::of(catalogue, &asked, Of::Flows, None, &|| options.interrupted());
     let Selection { selected, datagrams, mut receipt, .. } = selection;
-    receipt.query = query.to_string();
     let mut gathering = Gathering {
-        matcher: Matcher::new(query.expr.clone(), Of::Flows, datagrams),
+        matcher: Matcher::new(asked.expr().clone(), Of::Flows, datagrams),
+        asked,
+        room: Arc::clone(catalogue.room()),
         most: usize::try_from(options.memory_bytes / FLOW_BYTES).unwrap_or(usize::MAX).max(1),
         class_numbers: HashMap::new(),
         classes: Vec::new(),
@@ -60,7 +62,7 @@ pub(crate) fn gather(catalogue: &Catalogue, query: &Query, options: &Options) ->
             continue;
         }
         if receipt.truncated_by.is_none() {
-            receipt.truncated_by = gathering.add(&each.segment, options, &mut receipt);
+            receipt.truncated_by = gathering.add(each, options, &mut receipt);
         }
         if receipt.truncated_by.is_some() {
             selected.iter().skip(at).for_each(|each| gathering.tally.note(&each.segment, Outcome::NotReached));
@@ -86,7 +88,9 @@ pub(crate) fn gather(catalogue: &Catalogue, query: &Query, options: &Options) ->
 const FLOW_BYTES: u64 = 2 * (size_of::<(Ends, Share)>() as u64 + 16);
 
 struct Gathering {
+    asked: Asked,
     matcher: Matcher,
+    room: Arc<KeptOpen>,
     /// Flows that fit the memory.
     most: usize,
     class_numbers: HashMap<Arc<Class>, u32>,
@@ -99,7 +103,8 @@ struct Gathering {
 
 impl Gathering {
     /// Adds what a segment has; says what ended it, if anything did.
-    fn add(&mut self, segment: &Segment, options: &Options, receipt: &mut Receipt) -> Option<Truncation> {
+    fn add(&mut self, selected: &Selected, options: &Options, receipt: &mut Receipt) -> Option<Truncation> {
+        let segment = &selected.segment;
         let index = match segment.index() {
             Ok(index) => index,
             Err(fault) => {
@@ -108,6 +113,9 @@ impl Gathering {
             }
         };
         let added = match index {
+            SegmentIndex::Native(_) if self.asked.is_divided(selected.first) => {
+                self.add_scope(selected, options, receipt)
+            }
             SegmentIndex::Native(index) => self.add_index(&index, Fragments::Joined, options).and_then(|added| {
                 // The index alone has answered: it should be the right one.
                 let checked = if added > 0 { segment.check_packets(&index) } else { Ok(()) };
@@ -138,18 +146,27 @@ impl Gathering {
         receipt: &mut Receipt,
     ) -> Result<u64, Stop> {
         self.matcher.note_untold();
-        let lookup = self.matcher.lookup().clone();
-        let (mut added, mut damage) = (0, None);
-        let outcome = conversations(segment, version2, &lookup, options, &mut damage, &mut |index| {
+        let (lookup, from) = (self.matcher.lookup().clone(), self.asked.from());
+        let mut added = 0;
+        let mut add = |index: &Index| {
             added += self.add_index(index, Fragments::AsIndexed, options)?;
             Ok(())
-        });
-        if let Some((first, more)) = damage {
-            let more = if more > 0 { format!("; and {more} more faults") } else { String::new() };
-            let reason = format!("{}{more}", Fault::DamagedPackets(first));
-            receipt.unreadable.push(Unreadable { file: segment.packet_name(), reason, may_hold_matches: true });
-        }
-        outcome.map(|()| added)
+        };
+        index_version2(segment, (version2, &lookup), from, options, receipt, &mut add)?;
+        Ok(added)
+    }
+
+    /// Adds the conversations of a segment that the scope divides in time: those of the packets that are in it, which are
+    /// read. The index counts the others with them.
+    fn add_scope(&mut self, selected: &Selected, options: &Options, receipt: &mut Receipt) -> Result<u64, Stop> {
+        let (asked, room) = (self.asked.clone(), Arc::clone(&self.room));
+        let mut added = 0;
+        let mut add = |index: &Index| {
+            added += self.add_index(index, Fragments::Joined, options)?;
+            Ok(())
+        };
+        index_scope(selected, &asked, &room, options, receipt, &mut add)?;
+        Ok(added)
     }
 
     /// Adds the conversations of an index that match; says how many.

@@ -14,7 +14,6 @@
 mod community_id;
 mod flow;
 mod gather;
-mod packets;
 
 pub use community_id::{CommunityId, NotACommunityId, Ports};
 pub use flow::{Flow, Flows, Traffic};

@@ -8,12 +8,12 @@ use std::{
 use serde::Serialize;
 use steno_index::{Direction, Index};
 
-use super::{Fragments, Matched, Matcher, Of, Selection, Stop};
+use super::{Asked, Fragments, Matched, Matcher, Of, Selected, Selection, Stop};
 use crate::{
     Query,
-    exec::{Candidates, Options},
-    receipt::{Outcome, Receipt, Tally, Truncation, Unreadable, rfc3339},
-    store::{Catalogue, Fault, SegmentIndex, Version2Segment},
+    exec::{Candidates, Options, index_scope, index_version2},
+    receipt::{Outcome, Receipt, Tally, Truncation, Unreadable, Within, rfc3339},
+    store::{Catalogue, Fault, KeptOpen, SegmentIndex, Version2Segment},
 };
 
 /// How a query is understood and would be answered.
@@ -87,10 +87,11 @@ impl Explanation {
 
 /// Explains `query` on what is in `catalogue`.
 pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -> Explanation {
-    let selection = Selection::of(catalogue, &query.expr, Of::Packets, None, &|| options.interrupted());
-    let Selection { selected, datagrams, mut receipt, .. } = selection;
-    receipt.query = query.to_string();
-    let matcher = Matcher::new(query.expr.clone(), Of::Packets, datagrams);
+    let asked = Asked::new(query, options);
+    let selection = Selection::of(catalogue, &asked, Of::Packets, None, &|| options.interrupted());
+    let Selection { selected, datagrams, receipt, .. } = selection;
+    let matcher = Matcher::new(asked.expr().clone(), Of::Packets, datagrams);
+    let looking = Looking { asked: &asked, matcher: &matcher, room: catalogue.room(), options };
     let mut explanation = Explanation {
         query: query.to_string(),
         lookup: matcher.lookup().to_string(),
@@ -106,11 +107,7 @@ pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -
             continue;
         }
         let looked_up = each.segment.index_within(catalogue.room()).map_err(Failure::Fault).and_then(|index| {
-            let found = match index {
-                SegmentIndex::Native(index) => look_up(&index, &matcher, options),
-                SegmentIndex::Version2(segment) => look_up_version2(segment, &matcher),
-            };
-            found.map_err(|stop| match stop {
+            looking.look_up(each, index, &mut explanation.receipt).map_err(|stop| match stop {
                 Stop::Index(e) => Failure::Fault(Fault::of_index(&e)),
                 Stop::Packets(fault) => Failure::Fault(fault),
                 Stop::Interrupted(by) => Failure::Interrupted(by),
@@ -150,10 +147,52 @@ enum Failure {
     Interrupted(Truncation),
 }
 
+/// What segments are looked up with.
+struct Looking<'a> {
+    asked: &'a Asked,
+    matcher: &'a Matcher,
+    room: &'a Arc<KeptOpen>,
+    options: &'a Options,
+}
+
+impl Looking<'_> {
+    /// The conversations of a segment that match, and their packets. Where the index tells of others with them that are out of
+    /// reach, the packets are read.
+    fn look_up(
+        &self,
+        selected: &Selected,
+        index: SegmentIndex,
+        receipt: &mut Receipt,
+    ) -> Result<(u64, Estimate), Stop> {
+        let Self { asked, matcher, room, options } = *self;
+        let (mut conversations, mut sum) = (0, Estimate::default());
+        let mut add = |index: &Index, fragments| {
+            let (more, estimate) = look_up(index, fragments, matcher, options)?;
+            conversations += more;
+            sum.add(&estimate);
+            Ok(())
+        };
+        match index {
+            SegmentIndex::Native(_) if asked.is_divided(selected.first) => {
+                index_scope(selected, asked, room, options, receipt, &mut |index| add(index, Fragments::Joined))?;
+            }
+            SegmentIndex::Native(index) => add(&index, Fragments::Joined)?,
+            SegmentIndex::Version2(segment) if asked.scope().is_none() => return look_up_version2(segment, matcher),
+            SegmentIndex::Version2(version2) => {
+                matcher.note_untold();
+                let (segment, led) = (&selected.segment, (version2, matcher.lookup()));
+                let mut add = |index: &Index| add(index, Fragments::AsIndexed);
+                index_version2(segment, led, asked.from(), options, receipt, &mut add)?;
+            }
+        }
+        Ok((conversations, sum))
+    }
+}
+
 /// The conversations of an index that match, and their packets.
-fn look_up(index: &Index, matcher: &Matcher, options: &Options) -> Result<(u64, Estimate), Stop> {
+fn look_up(index: &Index, fragments: Fragments, matcher: &Matcher, options: &Options) -> Result<(u64, Estimate), Stop> {
     let (mut conversations, mut sum) = (0, Estimate::default());
-    matcher.each(index, Fragments::Joined, &|| options.interrupted(), |cursor, matched| {
+    matcher.each(index, fragments, &|| options.interrupted(), |cursor, matched| {
         let (number, times) = match matched {
             Matched::Conversation { number, times } => (*number, *times),
             Matched::Fragment { matches: false, .. } => return Ok(()),
@@ -206,8 +245,11 @@ const WRITTEN: usize = 16;
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Receipt { asked_from, asked_until, segments, .. } = &self.receipt;
+        let Receipt { asked_from, asked_until, segments, scope, .. } = &self.receipt;
         writeln!(f, "query:         {}", self.query)?;
+        if let Some(Within { name, query }) = scope {
+            writeln!(f, "scope:         {name}: {query}")?;
+        }
         match (asked_from, asked_until) {
             (None, None) => writeln!(f, "time:          any")?,
             (Some(from), None) => writeln!(f, "time:          from {}", rfc3339(*from))?,

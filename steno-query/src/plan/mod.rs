@@ -6,6 +6,7 @@
 //! come to in an index of version 2. [`Explanation`] shows all three.
 //! Packet files are not touched here.
 
+mod asked;
 mod datagrams;
 mod explain;
 mod lookup;
@@ -14,7 +15,8 @@ mod narrowing;
 mod screen;
 mod selection;
 
-pub(crate) use datagrams::Fragment;
+pub(crate) use asked::Asked;
+pub(crate) use datagrams::{Datagrams, Fragment};
 pub(crate) use explain::explain;
 pub use explain::{Estimate, Explanation, SegmentPlan};
 pub(crate) use lookup::Lookup;

@@ -13,12 +13,12 @@ use steno_core::{SegmentId, TimestampNs};
 use steno_index::{AnyIndex, Attribute, Version2Index};
 
 use super::{
-    Lookup,
+    Asked, Lookup,
     datagrams::{Around, Datagrams, REASSEMBLY_NS},
     screen::Screen,
 };
 use crate::{
-    Expr, TimeSet, TimeSpan,
+    TimeSet, TimeSpan,
     receipt::{Held, Receipt, Truncation, Unreadable, Unsealed},
     store::{Catalogue, Fault, KeptSegment, OpenFile, Orphan, Segment},
 };
@@ -99,18 +99,20 @@ enum Considered {
 }
 
 impl Selection {
-    /// Of the segments of `catalogue`, those that `expr` may match, but for what was `seen` before. Where `interrupted` says to give up, the receipt is
+    /// Of the segments of `catalogue`, those that `asked` may match, but for what was `seen` before. Where `interrupted` says to give up, the receipt is
     /// marked, and the segments that were not looked at are counted as not reached.
     pub(crate) fn of(
         catalogue: &Catalogue,
-        expr: &Expr,
+        asked: &Asked,
         answer: Of,
         seen: Option<Seen>,
         interrupted: &dyn Fn() -> Option<Truncation>,
     ) -> Self {
+        let expr = asked.expr();
         let times = expr.may_match_times();
         let span = times.hull();
-        let receipt = Receipt { asked_from: span.from, asked_until: span.until, ..Receipt::default() };
+        let (query, scope) = (asked.query().to_string(), asked.within());
+        let receipt = Receipt { query, scope, asked_from: span.from, asked_until: span.until, ..Receipt::default() };
         let joins = !times.is_empty() && (answer == Of::Flows || expr.looks_at_transport());
         let datagrams = Datagrams::default();
         let (selected, mended, screen) = (Vec::new(), Vec::new(), Screen::of(&Lookup::of(expr)));

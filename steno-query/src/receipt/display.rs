@@ -2,17 +2,24 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Receipt, Truncation, rfc3339};
+use super::{Receipt, Truncation, Within, rfc3339};
 use crate::plain;
 
 /// Files of a kind that are named; the others are counted.
 const NAMED: usize = 8;
+/// Characters of a scope that are shown: one of many networks would hide the rest.
+const SCOPE_CHARS: usize = 400;
 
 impl Display for Receipt {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let state = if self.is_complete() { "complete" } else { "NOT COMPLETE" };
         write!(f, "{state}: {} and {}", count(self.packets, "packet"), count(self.bytes, "byte"))?;
         write!(f, " for `{}`", plain(&self.query))?;
+        if let Some(Within { name, query }) = &self.scope {
+            let (name, query) = (plain(name), plain(query));
+            let query = beginning(&query);
+            write!(f, "\nscope {name}: held to packets of `{query}`; nothing is said here of any others")?;
+        }
         self.searched(f)?;
         if let Some(by) = self.truncated_by {
             write!(f, "\ntruncated: {by}")?;
@@ -128,6 +135,14 @@ fn list(f: &mut Formatter<'_>, what: &str, items: impl Iterator<Item = (bool, St
     match items.len().checked_sub(NAMED) {
         None | Some(0) => Ok(()),
         Some(more) => write!(f, "\n{what}: and {more} more"),
+    }
+}
+
+/// A text, or its beginning where it is long.
+fn beginning(text: &str) -> String {
+    match text.char_indices().nth(SCOPE_CHARS) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 

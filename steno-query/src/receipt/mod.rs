@@ -10,6 +10,6 @@ pub(crate) mod moment;
 mod tally;
 
 pub use losses::{ClockStep, Losses};
-pub use model::{Gap, Held, Receipt, SegmentCounts, Truncation, Unreadable, Unsealed};
+pub use model::{Gap, Held, Receipt, SegmentCounts, Truncation, Unreadable, Unsealed, Within};
 pub use moment::rfc3339;
 pub(crate) use tally::{Outcome, Tally};

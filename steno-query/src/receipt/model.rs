@@ -14,6 +14,9 @@ use super::{ClockStep, Losses, moment};
 pub struct Receipt {
     /// The query as understood; it parses back to itself.
     pub query: String,
+    /// What the answer was held to besides; `None`: nothing. Whatever the receipt says is then said of the packets within it, as
+    /// if the store held no others: a complete answer has all of these that match.
+    pub scope: Option<Within>,
     /// The earliest time that the query can match, included; `None` without a bound.
     pub asked_from: Option<TimestampNs>,
     /// The first time past those that the query can match; `None` without a bound.
@@ -80,6 +83,15 @@ impl Receipt {
             && self.unreadable.iter().all(|file| !file.may_hold_matches)
             && self.unsealed.iter().all(|file| !file.may_hold_matches)
     }
+}
+
+/// A scope that an answer was held to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Within {
+    /// What it is called where it was set.
+    pub name: String,
+    /// What is true of its packets, as a query.
+    pub query: String,
 }
 
 /// The reach of a store in time.
@@ -190,6 +202,7 @@ impl Serialize for Receipt {
         #[derive(Serialize)]
         struct Fields<'a> {
             query: &'a str,
+            scope: Option<&'a Within>,
             #[serde(serialize_with = "moment::serialize_option")]
             asked_from: Option<TimestampNs>,
             #[serde(serialize_with = "moment::serialize_option")]
@@ -211,6 +224,7 @@ impl Serialize for Receipt {
         }
         Fields {
             query: &self.query,
+            scope: self.scope.as_ref(),
             asked_from: self.asked_from,
             asked_until: self.asked_until,
             held: self.held,

@@ -11,7 +11,7 @@ use crate::{
     Expr, Primitive, Query, TimeSpan,
     exec::{Answer, Options},
     flows::{Flows, gather},
-    plan::{Explanation, Of, Selection, explain},
+    plan::{Asked, Explanation, Of, Selection, explain},
     receipt::Receipt,
 };
 
@@ -162,7 +162,8 @@ impl Store {
         Answer::following(&self.catalogue(), query, options)
     }
 
-    /// The conversations that match `query`, from the index alone. Of `options`, formats and limits have no meaning here.
+    /// The conversations that match `query`, from the index alone but for segments that a scope divides in time. Of `options`,
+    /// formats and limits have no meaning here.
     pub fn flows(&self, query: &Query, options: &Options) -> Flows {
         gather(&self.catalogue(), query, options)
     }
@@ -170,13 +171,12 @@ impl Store {
     /// What is held, what was lost, and what cannot be read, of a time: a receipt that nothing was looked up for. No index is
     /// opened that was open before.
     pub fn survey(&self, span: TimeSpan) -> Receipt {
-        let expr = Expr::Is(Primitive::Time(span));
-        let mut receipt = Selection::of(&self.catalogue(), &expr, Of::Packets, None, &|| None).receipt;
-        receipt.query = Query { expr }.to_string();
-        receipt
+        let asked = Asked::new(&Query { expr: Expr::Is(Primitive::Time(span)) }, &Options::default());
+        Selection::of(&self.catalogue(), &asked, Of::Packets, None, &|| None).receipt
     }
 
-    /// How `query` is understood and would be answered. Reads no packet file.
+    /// How `query` is understood and would be answered. Reads no packet file, unless what it says would else tell of packets out
+    /// of the scope: of a segment that this divides in time, and of one with an index of version 2.
     pub fn explain(&self, query: &Query, options: &Options) -> Explanation {
         explain(&self.catalogue(), query, options)
     }

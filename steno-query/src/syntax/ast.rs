@@ -87,6 +87,14 @@ pub enum Primitive {
     Time(TimeSpan),
 }
 
+impl Primitive {
+    /// An IP address of the packet lies in one of `ranges`, which are not empty, and in whatever order.
+    pub fn addresses(side: Side, mut ranges: Vec<AddrRange>) -> Self {
+        normalise(&mut ranges, join_addresses);
+        Self::Address { side, ranges }
+    }
+}
+
 /// The end of a packet that a primitive looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {

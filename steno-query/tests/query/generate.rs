@@ -8,7 +8,7 @@ use steno_core::{
     packet::VlanTag,
     testkit::{FrameBuilder, RecipePacket},
 };
-use steno_query::{AddrRange, Expr, NetworkKind, PortRange, Primitive, Side, TimeSpan, Transport};
+use steno_query::{AddrRange, Expr, NetworkKind, PortRange, Primitive, ScopeParts, Side, TimeSpan, Transport};
 
 use crate::support::Shape;
 
@@ -197,4 +197,16 @@ fn ports() -> impl Strategy<Value = Vec<PortRange>> {
 fn time_span() -> impl Strategy<Value = TimeSpan> {
     let moment = || option::of((0u64..42, 0u64..3).prop_map(|(t, ns)| TimestampNs::new(EPOCH_NS + t * TICK_NS + ns)));
     (moment(), moment()).prop_map(|(from, until)| TimeSpan::new(from, until))
+}
+
+/// What a scope may be made of: networks, VLANs and a time, each of them in two of three.
+pub(crate) fn scope() -> impl Strategy<Value = ScopeParts> {
+    let networks = option::weighted(0.66, addresses());
+    let vlans = option::weighted(0.66, vec(select(&VLANS), 1..3));
+    let from = (0u64..42, 0u64..3).prop_map(|(t, ns)| TimestampNs::new(EPOCH_NS + t * TICK_NS + ns));
+    (networks, vlans, option::weighted(0.66, from)).prop_map(|(networks, vlans, from)| ScopeParts {
+        networks,
+        vlans,
+        from,
+    })
 }

@@ -16,5 +16,6 @@ mod open;
 mod order_and_limits;
 mod receipts;
 mod regions;
+mod scope;
 mod support;
 mod version2;
