@@ -8,7 +8,7 @@ use steno_query::{
     Flow, Receipt, Truncation,
     flows::Traffic,
     plan::{Estimate, SegmentPlan},
-    receipt::{ClockStep, Gap, Held, Losses, SegmentCounts, Unreadable, Unsealed},
+    receipt::{ClockStep, Gap, Held, Losses, SegmentCounts, Unreadable, Unsealed, Within},
 };
 
 use super::SensorError;
@@ -18,6 +18,7 @@ pub(crate) fn receipt(message: v1::Receipt) -> Receipt {
     let truncated_by = truncation(&message);
     let mut receipt = Receipt::default();
     receipt.query = message.query;
+    receipt.scope = message.scope.map(|scope| Within { name: scope.rule, query: scope.query });
     receipt.asked_from = message.asked_from_ns.map(TimestampNs::new);
     receipt.asked_until = message.asked_until_ns.map(TimestampNs::new);
     receipt.held = message
@@ -186,6 +187,7 @@ mod tests {
         };
         let message = v1::Receipt {
             query: "tcp".into(),
+            scope: Some(v1::Scope { rule: "web".into(), query: "vlan 5".into() }),
             asked_from_ns: Some(1),
             asked_until_ns: Some(2),
             held_oldest_ns: Some(3),
@@ -217,7 +219,7 @@ mod tests {
         let json = serde_json::to_value(&got).unwrap();
         let time = |ns: u64| format!("1970-01-01T00:00:00.{ns:09}Z");
         let expected = serde_json::json!({
-            "query": "tcp", "asked_from": time(1), "asked_until": time(2),
+            "query": "tcp", "scope": {"name": "web", "query": "vlan 5"}, "asked_from": time(1), "asked_until": time(2),
             "held": {"oldest": time(3), "newest": time(4)},
             "segments": {"total": 1, "outside": 2, "considered": 3, "skipped": 4, "read": 5, "unreadable": 6, "not_reached": 7,
                 "of_1_0_1": 8, "fragments_apart": 9},

@@ -10,9 +10,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use steno_core::{Clock, SegmentId, pcap::Format};
+use steno_core::{Clock, SegmentId, TimestampNs, pcap::Format};
 use steno_proto::v1::{self, Truncation};
-use steno_query::{Answer, Cancel, Options, Query, QueryErrors};
+use steno_query::{Answer, Cancel, Options, Query, QueryErrors, Scope, TimeSet};
 use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
     worker::{self, Over, SensorBounds, Transport, Worker},
 };
 use crate::{
-    access::Asker,
+    access::{Action, Asker},
     metrics::{Method, Metrics, Outcome},
     retention::Pin,
     sensor::SensorView,
@@ -85,6 +85,27 @@ impl Ask {
             follow: false,
             hang_up: HangUp::default(),
         }
+    }
+}
+
+/// A question, held to what is in reach of who asks. What is run is given one, and no other question.
+struct Held {
+    ask: Ask,
+    scope: Option<Arc<Scope>>,
+    /// When a packet of the answer may have arrived.
+    times: TimeSet,
+}
+
+impl Held {
+    /// A question that comes `now`.
+    fn new(ask: Ask, now: TimestampNs) -> Self {
+        let scope = ask.asker.scope(now);
+        let times = ask.query.expr.may_match_times();
+        let times = match &scope {
+            Some(scope) => times.intersection(scope.expr().may_match_times()),
+            None => times,
+        };
+        Self { ask, scope, times }
     }
 }
 
@@ -219,7 +240,7 @@ impl Answers {
         wanted: v1::SegmentsRequest,
         hang_up: HangUp,
     ) -> Result<Parts<Vec<v1::Segment>>, Refused> {
-        let ticket = self.admit(Method::Segments)?;
+        let ticket = self.admit(&asker, Method::Segments, false)?;
         let inner = Arc::clone(&self.0);
         let meter = self.0.metrics.query(Method::Segments);
         let work = move |worker: &mut Worker<Vec<v1::Segment>>| {
@@ -296,18 +317,21 @@ impl Answers {
     fn start<T: Send + Unpin + 'static>(
         &self,
         ask: Ask,
-        work: impl FnOnce(&mut Worker<T>, &Ask) -> (v1::Receipt, SensorBounds) + Send + 'static,
+        work: impl FnOnce(&mut Worker<T>, &Held) -> (v1::Receipt, SensorBounds) + Send + 'static,
     ) -> Result<Parts<T>, Refused> {
-        let ticket = self.admit(ask.method)?;
+        let ticket = self.admit(&ask.asker, ask.method, ask.follow)?;
         let meter = self.0.metrics.query(ask.method);
         let counts = Arc::clone(&self.0.counts);
         let (asker, hang_up) = (ask.asker.clone(), ask.hang_up.clone());
         let transport = Transport { asker, hang_up, stall: self.0.bounds.stall };
-        Ok(worker::start(ticket, meter, counts, transport, move |worker| work(worker, &ask)))
+        let held = Held::new(ask, self.0.clock.now());
+        Ok(worker::start(ticket, meter, counts, transport, move |worker| work(worker, &held)))
     }
 
-    fn admit(&self, method: Method) -> Result<Ticket, Refused> {
-        let admitted = self.0.gate.admit(Cancel::default());
+    /// Admits a request of somebody who may send it. Whatever is run passes here.
+    fn admit(&self, asker: &Asker, method: Method, follow: bool) -> Result<Ticket, Refused> {
+        let may = asker.may(method.into()).and_then(|()| if follow { asker.may(Action::Follow) } else { Ok(()) });
+        let admitted = may.map_err(Refused::from).and_then(|()| self.0.gate.admit(Cancel::default()));
         if admitted.is_err() {
             self.refuse(method);
         }
@@ -330,8 +354,9 @@ impl Answers {
 }
 
 impl Inner {
-    fn find_packets(&self, worker: &mut Worker<Bytes>, ask: &Ask) -> (v1::Receipt, SensorBounds) {
-        let (options, bounds, pin) = self.prepare(worker, ask);
+    fn find_packets(&self, worker: &mut Worker<Bytes>, held: &Held) -> (v1::Receipt, SensorBounds) {
+        let ask = &held.ask;
+        let (options, bounds, pin) = self.prepare(worker, held);
         let store = self.view.store();
         let removals = store.pins().removals();
         let mut answer = match ask.follow {
@@ -342,7 +367,7 @@ impl Inner {
             drop(pin);
             let _over = self.follow(worker, &mut answer, removals);
         }
-        (self.receipt(answer.receipt(), ask), bounds)
+        (self.receipt(answer.receipt(), held), bounds)
     }
 
     /// Goes on with what is captured, until the answer ends or is over. `removals` were those before it began.
@@ -372,10 +397,10 @@ impl Inner {
         Ok(())
     }
 
-    fn find_flows(&self, worker: &mut Worker<v1::FlowBatch>, ask: &Ask) -> (v1::Receipt, SensorBounds) {
-        let (options, bounds, _pin) = self.prepare(worker, ask);
-        let flows = self.view.store().store().flows(&ask.query, &options);
-        let mut receipt = self.receipt(flows.receipt().clone(), ask);
+    fn find_flows(&self, worker: &mut Worker<v1::FlowBatch>, held: &Held) -> (v1::Receipt, SensorBounds) {
+        let (options, bounds, _pin) = self.prepare(worker, held);
+        let flows = self.view.store().store().flows(&held.ask.query, &options);
+        let mut receipt = self.receipt(flows.receipt().clone(), held);
         let (mut packets, mut bytes) = (0u64, 0u64);
         let mut all = flows.iter();
         while all.len() > 0 {
@@ -395,43 +420,44 @@ impl Inner {
         (receipt, bounds)
     }
 
-    fn explain(&self, worker: &mut Worker<v1::ExplainResponse>, ask: &Ask) -> (v1::Receipt, SensorBounds) {
-        let (options, bounds, _pin) = self.prepare(worker, ask);
-        let explained = self.view.store().store().explain(&ask.query, &options);
-        let receipt = self.receipt(explained.receipt.clone(), ask);
+    fn explain(&self, worker: &mut Worker<v1::ExplainResponse>, held: &Held) -> (v1::Receipt, SensorBounds) {
+        let (options, bounds, _pin) = self.prepare(worker, held);
+        let explained = self.view.store().store().explain(&held.ask.query, &options);
+        let receipt = self.receipt(explained.receipt.clone(), held);
         let _over = worker.hand_over(convert::explanation(&explained, receipt.clone()));
         (receipt, bounds)
     }
 
-    /// The options that `ask` comes to within the sensor's bounds, and a hold on what they may read.
-    fn prepare<T>(&self, worker: &Worker<T>, ask: &Ask) -> (Options, SensorBounds, Pin) {
-        let own = &self.bounds;
+    /// The options that a question comes to within the bounds of the sensor and of who asks, and a hold on what they may read.
+    fn prepare<T>(&self, worker: &Worker<T>, held: &Held) -> (Options, SensorBounds, Pin) {
+        let (own, ask) = (&self.bounds, &held.ask);
+        let most_bytes = [own.most_bytes, ask.asker.max_query_bytes()].into_iter().flatten().min();
         let bounds = SensorBounds {
-            bytes: own.most_bytes.is_some_and(|most| ask.max_bytes.is_none_or(|asked| most < asked)),
+            bytes: most_bytes.is_some_and(|most| ask.max_bytes.is_none_or(|asked| most < asked)),
             deadline: !ask.follow && own.deadline.is_some_and(|most| ask.deadline.is_none_or(|asked| most < asked)),
         };
         let deadline = if bounds.deadline { own.deadline } else { ask.deadline };
         let options = Options {
             format: ask.format,
             limit_packets: ask.max_packets,
-            limit_bytes: if bounds.bytes { own.most_bytes } else { ask.max_bytes },
+            limit_bytes: if bounds.bytes { most_bytes } else { ask.max_bytes },
+            scope: held.scope.clone(),
             memory_bytes: worker.ticket.memory_bytes(),
             cancel: worker.ticket.cancel().clone(),
             // One too far away to be said is none.
             deadline: deadline.and_then(|deadline| worker.began.checked_add(deadline)),
             ..Options::default()
         };
-        let pin = self.view.store().pin(ask.query.expr.may_match_times().hull());
+        let pin = self.view.store().pin(held.times.hull());
         (options, bounds, pin)
     }
 
     /// The receipt as a message, with the gaps and the steps of the clock that the daemon itself knows of. What it could not read
     /// is logged.
-    fn receipt(&self, mut receipt: steno_query::Receipt, ask: &Ask) -> v1::Receipt {
+    fn receipt(&self, mut receipt: steno_query::Receipt, held: &Held) -> v1::Receipt {
         self.view.store().log().tell_all(&receipt.unreadable);
-        let times = ask.query.expr.may_match_times();
-        receipt.gaps.extend(self.view.gaps(times.hull()));
-        receipt.clock_steps.extend(self.view.clock_steps(&times));
+        receipt.gaps.extend(self.view.gaps(held.times.hull()));
+        receipt.clock_steps.extend(self.view.clock_steps(&held.times));
         receipt.settle();
         convert::receipt(receipt)
     }

@@ -12,6 +12,7 @@ pub(super) fn receipt(receipt: Receipt) -> v1::Receipt {
     let truncated_by = receipt.truncated_by.map_or(v1::Truncation::Unspecified, truncation);
     v1::Receipt {
         query: receipt.query,
+        scope: receipt.scope.map(|within| v1::Scope { rule: within.name, query: within.query }),
         asked_from_ns: receipt.asked_from.map(TimestampNs::as_ns),
         asked_until_ns: receipt.asked_until.map(TimestampNs::as_ns),
         held_oldest_ns: receipt.held.map(|held| held.oldest.as_ns()),
@@ -157,6 +158,7 @@ mod tests {
     fn every_field_of_a_receipt_arrives() {
         let mut query = Receipt::default();
         query.query = "tcp".into();
+        query.scope = Some(receipt::Within { name: "web".into(), query: "net 10.0.0.0/8".into() });
         query.asked_from = Some(TimestampNs(1));
         query.held = Some(receipt::Held { oldest: TimestampNs(3), newest: TimestampNs(4) });
         query.segments = receipt::SegmentCounts {
@@ -208,6 +210,7 @@ mod tests {
         };
         let expected = v1::Receipt {
             query: "tcp".into(),
+            scope: Some(v1::Scope { rule: "web".into(), query: "net 10.0.0.0/8".into() }),
             asked_from_ns: Some(1),
             asked_until_ns: None,
             held_oldest_ns: Some(3),

@@ -14,6 +14,8 @@ use steno_query::Cancel;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Denied;
+
 /// Bounds of what is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -42,7 +44,7 @@ impl Default for Bounds {
 }
 
 /// Why a query is not begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
     /// As many run as may.
@@ -54,6 +56,9 @@ pub enum Refused {
     /// The sensor is stopping.
     #[error("the sensor is stopping")]
     Stopping,
+    /// The client may not ask this.
+    #[error(transparent)]
+    Denied(#[from] Denied),
 }
 
 /// Where queries are admitted. Clones are the same one.

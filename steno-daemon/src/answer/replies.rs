@@ -62,6 +62,7 @@ impl From<Refused> for Status {
         let code = match refused {
             Refused::TooMany { .. } => Code::ResourceExhausted,
             Refused::Stopping => Code::Unavailable,
+            Refused::Denied(_) => Code::PermissionDenied,
         };
         Self::new(code, refused.to_string())
     }

@@ -20,7 +20,7 @@ use super::{
     status,
 };
 use crate::{
-    access::{Asker, Denied},
+    access::{Action, Asker, Denied},
     metrics::{Method, Outcome},
 };
 
@@ -125,7 +125,9 @@ impl Sensor for SensorService {
         explained.map(Response::new).ok_or_else(|| Status::internal("the query was not explained"))
     }
 
-    async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let ((asker, _), _) = taken_apart(request)?;
+        asker.may(Action::Status).map_err(|denied| self.refuse(Method::Status, denied.into()))?;
         let meter = self.answers.metrics().query(Method::Status);
         let (answers, host) = (self.answers.clone(), Arc::clone(&self.host));
         let said = self.answers.blocking(move || status::status(&answers, &host)).await;

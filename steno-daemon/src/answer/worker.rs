@@ -210,9 +210,11 @@ impl<T> Worker<T> {
         tally.set(receipt.packets, receipt.bytes);
         let outcome = outcome(&receipt, failed.as_ref());
         tally.counts.ended(found_all);
+        asker.answered(receipt.bytes);
         info!(
             principal = %asker.principal(),
             peer = %asker.address(),
+            rule = asker.rule(),
             packets = receipt.packets,
             bytes = receipt.bytes,
             seconds = began.elapsed().as_secs_f64(),

@@ -156,6 +156,7 @@ fn config(interface: &str, data: &Path) -> Config {
         crl: Some(certs.crl()),
         max_open_files: 100_000,
         rpc: None,
+        access: None,
         audit: None,
         limits: Limits::default(),
         scrub: None,

@@ -25,6 +25,9 @@ impl Findings {
     }
 }
 
+/// The key that narrows what is given out: who has misspelled it is not to find everything open.
+const NARROWING: &str = "Access";
+
 /// The members of one object whose keys are known, each once.
 pub(super) struct Fields<'n, 'f> {
     /// Where the object is; empty for the outermost.
@@ -32,14 +35,26 @@ pub(super) struct Fields<'n, 'f> {
     members: Vec<(&'static str, &'n Node)>,
     /// Of what is none, nothing but that is said.
     is_object: bool,
+    /// Whether what would be passed over elsewhere is wrong.
+    is_strict: bool,
     findings: &'f mut Findings,
 }
 
 impl<'n, 'f> Fields<'n, 'f> {
     /// Sorts the members of `node` to the keys in `known`; says which have no key there, and which come twice.
     pub(super) fn of(node: &'n Node, path: &str, known: &[&'static str], findings: &'f mut Findings) -> Self {
-        let mut fields =
-            Self { path: path.to_owned(), members: Vec::new(), is_object: matches!(node, Node::Object(_)), findings };
+        Self::sort(node, path, known, findings, false)
+    }
+
+    /// The same of an object in which nothing is passed over: a key that is not known or comes twice is wrong, and so is one
+    /// without a value.
+    pub(super) fn strict(node: &'n Node, path: &str, known: &[&'static str], findings: &'f mut Findings) -> Self {
+        Self::sort(node, path, known, findings, true)
+    }
+
+    fn sort(node: &'n Node, path: &str, known: &[&'static str], findings: &'f mut Findings, is_strict: bool) -> Self {
+        let is_object = matches!(node, Node::Object(_));
+        let mut fields = Self { path: path.to_owned(), members: Vec::new(), is_object, is_strict, findings };
         match node {
             Node::Object(members) => members.iter().for_each(|(key, value)| fields.add(key, value, known)),
             other => {
@@ -54,12 +69,27 @@ impl<'n, 'f> Fields<'n, 'f> {
         let at = self.path_of(key);
         let exact = known.iter().find(|name| **name == key);
         let Some(&name) = exact.or_else(|| known.iter().find(|name| folds_to(key, name))) else {
-            let meant = nearest(key, known).map(|name| format!("; did you mean {:?}?", self.path_of(name)));
-            self.findings.warn(at, format!("unknown key, ignored{}", meant.unwrap_or_default()));
+            let near = nearest(key, known);
+            let meant = near.map(|name| format!("; did you mean {:?}?", self.path_of(name))).unwrap_or_default();
+            if self.is_strict || near == Some(NARROWING) {
+                self.findings.error(at, format!("unknown key{meant}"));
+            } else {
+                self.findings.warn(at, format!("unknown key, ignored{meant}"));
+            }
             return;
         };
+        if (self.is_strict || name == NARROWING)
+            && (*value == Node::Null || matches!(value, Node::Text(t) if t.is_empty()))
+        {
+            self.findings.error(at, format!("{} says nothing; give a value, or leave the key out", value.describe()));
+            return;
+        }
         if let Some((_, before)) = self.members.iter_mut().find(|(other, _)| *other == name) {
-            self.findings.warn(at, "given more than once; the last one counts");
+            if self.is_strict || name == NARROWING {
+                self.findings.error(at, "given more than once");
+            } else {
+                self.findings.warn(at, "given more than once; the last one counts");
+            }
             *before = value;
         } else {
             self.members.push((name, value));
@@ -79,6 +109,11 @@ impl<'n, 'f> Fields<'n, 'f> {
     /// Whether the key is given, and not as `null`.
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
+    }
+
+    /// Whether the value of a key is a list.
+    pub(super) fn is_list(&self, name: &str) -> bool {
+        matches!(self.get(name), Some(Node::List(_)))
     }
 
     fn get(&self, name: &str) -> Option<&'n Node> {

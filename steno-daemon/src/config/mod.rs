@@ -8,6 +8,7 @@
 //!
 //! Nothing here runs anything. What a key does is the business of who is told it.
 
+mod access;
 mod check;
 pub mod embedded;
 mod fields;

@@ -8,7 +8,7 @@ use std::{
 
 use steno_proto::certs::{CertDir, Crl, ServerFiles};
 
-use crate::scrub::ScrubSettings;
+use crate::{access::Rule, scrub::ScrubSettings};
 
 /// The port, where none is given.
 pub const DEFAULT_PORT: u16 = 1234;
@@ -36,6 +36,8 @@ pub struct Config {
     pub max_open_files: u64,
     /// 1.0.1's service on a port of its own.
     pub rpc: Option<RpcConfig>,
+    /// Who may ask what; `None`: whoever has a certificate may ask everything.
+    pub access: Option<Vec<Rule>>,
     /// The log of who asked what.
     pub audit: Option<PathBuf>,
     /// Bounds of queries.

@@ -10,6 +10,7 @@ use steno_proto::{json::Node, places::places};
 
 use super::{
     Config, ConfigError, DEFAULT_PORT, IndexFormat, Limits, Problem, RpcConfig, ThreadConfig,
+    access::access,
     fields::{Fields, Findings},
 };
 use crate::scrub::ScrubSettings;
@@ -47,6 +48,7 @@ const KEYS: &[&str] = &[
     "MaxOpenFiles",
     "Rpc",
     "IndexFormat",
+    "Access",
     "Audit",
     "Crl",
     "Limits",
@@ -120,6 +122,7 @@ fn config(node: &Node, findings: &mut Findings) -> Option<Config> {
     if rpc.as_ref().is_some_and(|rpc| rpc.port == port) {
         fields.error("Rpc.ServerPort", format!("{port} is Port already; it takes another one"));
     }
+    let access = fields.object("Access", access);
     let limits = fields.object("Limits", limits).unwrap_or_default();
     let scrub = fields.object("Scrub", scrub);
     let path = |text: Option<&str>| text.map(PathBuf::from);
@@ -134,6 +137,7 @@ fn config(node: &Node, findings: &mut Findings) -> Option<Config> {
         crl: path(fields.text("Crl")),
         max_open_files: fields.number("MaxOpenFiles", ANY).filter(|n| *n > 0).unwrap_or(MAX_OPEN_FILES),
         rpc,
+        access,
         audit: path(fields.text("Audit")),
         limits,
         scrub,

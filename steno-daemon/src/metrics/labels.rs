@@ -1,4 +1,5 @@
-//! The labels that tell the series of one metric apart. Their values are few, and none comes from a client.
+//! The labels that tell the series of one metric apart. Their values are few, and none comes from a client but those of
+//! principals, which the CA has signed and of which no more than so many are told apart.
 
 use std::fmt::{self, Write};
 
@@ -144,6 +145,16 @@ pub(super) struct OfMethod {
 pub(super) struct OfOutcome {
     pub(super) method: Method,
     pub(super) outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfPrincipal {
+    pub(super) principal: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfRule {
+    pub(super) rule: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

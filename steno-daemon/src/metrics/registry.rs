@@ -1,6 +1,7 @@
 //! All metrics, by name, and their text.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -19,7 +20,7 @@ use super::{
     Method, Outcome, QueryMeter,
     labels::{
         OfBuild, OfCaptureThread, OfCause, OfCertificate, OfInterface, OfInterfaceCause, OfKind, OfMethod, OfOutcome,
-        OfReason, OfThread,
+        OfPrincipal, OfReason, OfRule, OfThread,
     },
 };
 use crate::{
@@ -35,6 +36,11 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 const LATENCY_BUCKETS_S: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
 
+/// Principals that are told apart; a CA may sign for any number.
+const PRINCIPALS_MOST: usize = 100;
+/// What the others are called together. No subject is written so.
+const OTHER_PRINCIPALS: &str = "(others)";
+
 /// Called before the text is made, to copy in what others count.
 type Refresh = Box<dyn Fn(&Metrics) + Send + Sync>;
 
@@ -46,6 +52,8 @@ struct Inner {
     registry: Registry,
     families: Families,
     refresh: Mutex<Option<Refresh>>,
+    /// Those that are told apart.
+    principals: Mutex<BTreeSet<String>>,
 }
 
 impl fmt::Debug for Metrics {
@@ -100,6 +108,9 @@ pub(super) struct Families {
     certificate_reload_failures: Counter,
     certificate_files_bad: Gauge,
     certificate_expiry: Family<OfCertificate, Gauge<f64, AtomicU64>>,
+    principal_answers: Family<OfPrincipal, Counter>,
+    principal_bytes: Family<OfPrincipal, Counter>,
+    denied: Family<OfRule, Counter>,
 }
 
 impl Default for Metrics {
@@ -113,7 +124,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("steno");
         let families = Families::register(&mut registry);
-        Self(Arc::new(Inner { registry, families, refresh: Mutex::new(None) }))
+        Self(Arc::new(Inner { registry, families, refresh: Mutex::new(None), principals: Mutex::default() }))
     }
 
     /// Has `refresh` called before each [`Self::encode`].
@@ -167,6 +178,21 @@ impl Metrics {
         let f = self.families();
         let _ = if taken { f.certificate_reloads.inc() } else { f.certificate_reload_failures.inc() };
         let _ = f.certificate_files_bad.set(i64::from(!taken));
+    }
+
+    /// Bytes were answered to `principal`. The first [`PRINCIPALS_MOST`] are told apart.
+    pub fn answered(&self, principal: &str, bytes: u64) {
+        let mut known = self.0.principals.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = known.contains(principal) || known.len() < PRINCIPALS_MOST && known.insert(principal.to_owned());
+        drop(known);
+        let of = OfPrincipal { principal: if is_known { principal } else { OTHER_PRINCIPALS }.to_owned() };
+        let _ = self.families().principal_answers.get_or_create(&of).inc();
+        let _ = self.families().principal_bytes.get_or_create(&of).inc_by(bytes);
+    }
+
+    /// A request was denied by the rule of this name; empty: none is for who sent it.
+    pub fn denied(&self, rule: &str) {
+        let _ = self.families().denied.get_or_create(&OfRule { rule: rule.to_owned() }).inc();
     }
 
     /// The certificate that is called `name` (`server`, `ca`, ...) is valid until then: seconds since 1970.
@@ -413,13 +439,16 @@ impl Families {
                 "certificate_expiry_timestamp_seconds",
                 "Until when a certificate or a revocation list is valid, in seconds since 1970",
             ),
+            principal_answers: r.family("principal_answers", "Queries that were answered, by who asked"),
+            principal_bytes: r.family("principal_bytes", "Bytes of these answers"),
+            denied: r.family("access_denied", "Requests that Access does not let their senders make, by rule"),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use steno_core::{SegmentId, TimestampNs};
 
@@ -490,6 +519,8 @@ mod tests {
         metrics.observe_storage(&storage());
         metrics.unreadable_segments(1);
         metrics.certificate_expires("server", 1.9e9);
+        metrics.answered("CN=alice", 7);
+        metrics.denied("web");
         let mut meter = metrics.query(Method::Query);
         meter.sent(3, 400);
         meter.finish(Outcome::Complete);
@@ -593,6 +624,17 @@ mod tests {
         assert_eq!(value(&metrics.encode().unwrap(), "steno_connections_active"), "1");
         drop(connection);
         assert_eq!(value(&metrics.encode().unwrap(), "steno_connections_active"), "0");
+    }
+
+    #[test]
+    fn only_so_many_principals_are_told_apart() {
+        let metrics = Metrics::new();
+        (0..PRINCIPALS_MOST + 7).for_each(|i| metrics.answered(&format!("CN={i}"), 2));
+        metrics.answered("CN=3", 5);
+        let text = metrics.encode().unwrap();
+        assert_eq!(value(&text, r#"steno_principal_bytes_total{principal="CN=3"}"#), "7");
+        assert_eq!(value(&text, r#"steno_principal_answers_total{principal="(others)"}"#), "7");
+        assert_eq!(text.matches("steno_principal_answers_total{").count(), PRINCIPALS_MOST + 1);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{
     stopping::Stopping,
     tuning::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_BYTES, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES},
 };
-use crate::answer::HangUp;
+use crate::{access::Access, answer::HangUp};
 
 /// Takes `tcp` through the handshake.
 ///
@@ -43,9 +43,9 @@ pub(super) async fn shake_hands(
 }
 
 /// Who is at the other end of `stream`.
-pub(super) fn peer(stream: &TlsStream<TcpStream>, address: SocketAddr, known: &Known) -> Peer {
+pub(super) fn peer(stream: &TlsStream<TcpStream>, address: SocketAddr, known: &Known, access: &Access) -> Peer {
     let (_, tls) = stream.get_ref();
-    Peer::new(address, tls.peer_certificates(), known)
+    Peer::new(address, tls.peer_certificates(), known, access)
 }
 
 /// Answers what comes over `stream`, until the client goes, the connection is of age, its certificate is over, or the daemon

@@ -25,7 +25,7 @@ use super::{
     standing::Standing,
     stopping::Stopping,
 };
-use crate::metrics::Metrics;
+use crate::{access::Access, metrics::Metrics};
 
 /// How long to wait where the system has no room for a connection.
 const BREATHER: Duration = Duration::from_millis(100);
@@ -84,6 +84,7 @@ pub(super) struct Port {
     pub(super) metrics: Metrics,
     pub(super) connections: TaskTracker,
     pub(super) known: Arc<Known>,
+    pub(super) access: Access,
 }
 
 impl Port {
@@ -140,7 +141,7 @@ impl Port {
             return self.refuse(&shared, address, "too many connections at once");
         };
         let _counted = self.metrics.connection();
-        let peer = peer(&stream, address, &self.known);
+        let peer = peer(&stream, address, &self.known, &self.access);
         let standing = Standing::new(self.tls, &stream);
         if serve(stream, peer, standing, self.router, self.tuning, self.stopping).await {
             self.metrics.connection_put_out();

@@ -11,7 +11,7 @@
 //! - [`Server`] is all of it; it binds before it answers, and ends in order (`stopping`).
 //! - [`Certificates`] are the certificates that it listens with; they are read again while it runs, and who is connected is
 //!   held against them again (`standing`).
-//! - [`Peer`] is who is at the other end of a connection.
+//! - [`Peer`] is who is at the other end of a connection; what they may have is the business of [`crate::access`].
 //!
 //! What is answered is the business of [`crate::answer`]; nothing here knows a query.
 
@@ -35,5 +35,6 @@ pub use certificates::Certificates;
 pub use error::ServeError;
 pub use health::{CAPTURE, Health};
 pub use peer::Peer;
+pub(crate) use refusal::RefusalLog;
 pub use server::Server;
 pub use tuning::Tuning;

@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use steno_proto::certs::{Leaf, Use};
 use tracing::warn;
 
-use crate::access::{Asker, Principal};
+use crate::access::{Access, Asker, Principal};
 
 /// A client whose certificate holds. Its [`Asker`] is among the extensions of each of its requests.
 #[derive(Clone, Debug)]
@@ -21,10 +21,15 @@ pub struct Peer {
 
 impl Peer {
     /// The holder of `chain`, whose first certificate is its own. What is weak about that is said, unless `known` has it.
-    pub(super) fn new(address: SocketAddr, chain: Option<&[CertificateDer<'_>]>, known: &Known) -> Self {
+    pub(super) fn new(
+        address: SocketAddr,
+        chain: Option<&[CertificateDer<'_>]>,
+        known: &Known,
+        access: &Access,
+    ) -> Self {
         let leaf = chain.and_then(<[_]>::first).and_then(|leaf| Leaf::of(leaf).ok());
         let principal = leaf.as_ref().map_or_else(Principal::unknown, Principal::of);
-        let peer = Self { asker: Asker::new(principal, address) };
+        let peer = Self { asker: access.asker(principal, address) };
         if let Some(leaf) = leaf {
             known.meets(&peer, &leaf);
         }

@@ -65,7 +65,7 @@ const LINES_A_SECOND: u32 = 20;
 
 /// Logs refusals. Anyone who reaches the port can cause them.
 #[derive(Debug, Default)]
-pub(super) struct RefusalLog(Mutex<Second>);
+pub(crate) struct RefusalLog(Mutex<Second>);
 
 #[derive(Debug, Default)]
 struct Second {
@@ -84,7 +84,7 @@ impl RefusalLog {
     }
 
     /// Whether there is room for a line, and then how many were left out before it.
-    fn may_say(&self, now: Instant) -> Option<u32> {
+    pub(crate) fn may_say(&self, now: Instant) -> Option<u32> {
         let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if second.began.is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1)) {
             let unsaid = second.lines.saturating_sub(LINES_A_SECOND);

@@ -4,16 +4,17 @@ use axum::{
     Router,
     body::Body,
     extract::State,
-    middleware::map_response,
+    middleware::{Next, from_fn, map_response},
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header::CONTENT_TYPE};
+use http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, header::CONTENT_TYPE};
 use steno_proto::legacy::stenographer_server::StenographerServer;
 use tonic::{Code, service::Routes};
 
 use super::{Health, ServeError, tuning::MESSAGE_BYTES};
 use crate::{
+    access::{Action, Asker},
     answer::{Answers, LegacyService, Services, http_routes, pass_over},
     metrics::{self, Metrics},
 };
@@ -52,21 +53,38 @@ pub(super) fn legacy_alone(service: StenographerServer<LegacyService>) -> Router
 }
 
 fn finish(router: Router) -> Router {
-    router.fallback(nothing_there).layer(map_response(too_large))
+    router.fallback(nothing_there).layer(from_fn(whom_a_rule_is_for)).layer(map_response(too_large))
 }
 
-async fn show_metrics(State(metrics): State<Metrics>) -> Response {
+async fn show_metrics(State(metrics): State<Metrics>, extensions: Extensions) -> Response {
+    if let Err(denied) = Asker::of(&extensions).and_then(|asker| asker.may(Action::Metrics)) {
+        return (StatusCode::FORBIDDEN, format!("{denied}\n")).into_response();
+    }
     match metrics.encode() {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the metrics: {e}\n")).into_response(),
     }
 }
 
+/// Whom there is no rule for gets nothing, whatever it is. Each kind of client gets the answer that it understands.
+async fn whom_a_rule_is_for(request: Request<Body>, next: Next) -> Response {
+    let Err(denied) = Asker::of(request.extensions()).and_then(Asker::may_enter) else {
+        return next.run(request).await;
+    };
+    let (head, body) = request.into_parts();
+    if is_grpc(&head.headers) {
+        return tonic::Status::from(denied).into_http::<Body>().into_response();
+    }
+    pass_over(&head.headers, body).await;
+    (StatusCode::FORBIDDEN, format!("{denied}\n")).into_response()
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
 /// Each kind of client gets the answer that it understands.
 async fn nothing_there(request: Request<Body>) -> Response {
-    let is_grpc = |headers: &HeaderMap| {
-        headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-    };
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     if is_grpc(&head.headers) {

@@ -18,6 +18,7 @@ use super::{
     stopping::Stopping,
 };
 use crate::{
+    access::Access,
     answer::{Answers, Bounds, Host, LegacyLimits, LegacyService, services},
     capture::ThreadDirectories,
     config::Config,
@@ -36,6 +37,7 @@ pub struct Server {
     health: Health,
     metrics: Metrics,
     tuning: Tuning,
+    access: Access,
 }
 
 impl Server {
@@ -73,7 +75,8 @@ impl Server {
         });
         let answers = Answers::new(view, bounds, clock, metrics.clone());
         let health = Health::new().await;
-        Ok(Self { main, rpc, certificates, answers, host, legacy, health, metrics, tuning })
+        let access = Access::new(config.access.clone(), metrics.clone());
+        Ok(Self { main, rpc, certificates, answers, host, legacy, health, metrics, tuning, access })
     }
 
     /// Where it listens.
@@ -102,11 +105,11 @@ impl Server {
     /// # Errors
     /// A port cannot be listened on after all.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { main, rpc, certificates, answers, host, legacy, health, metrics, tuning } = self;
+        let Self { main, rpc, certificates, answers, host, legacy, health, metrics, tuning, access } = self;
         let (stopping, connections) = (Stopping::default(), TaskTracker::new());
         let everything = router::everything(&answers, services(&answers, host, legacy), &health, metrics.clone())?;
-        let known = Arc::default();
-        let port = Port { tls: certificates.main(), router: everything, tuning, stopping, metrics, connections, known };
+        let (tls, router, known) = (certificates.main(), everything, Arc::default());
+        let port = Port { tls, router, tuning, stopping, metrics, connections, known, access };
         let mut listening = JoinSet::new();
         if let (Some(tls), Some(rpc)) = (certificates.rpc(), rpc) {
             let service = StenographerServer::new(LegacyService::new(answers.clone(), legacy));

@@ -38,8 +38,7 @@ pub(crate) struct Coming {
     taken: Vec<u8>,
 }
 
-fn speaking(running: &Running, protocol: &[u8]) -> ClientConfig {
-    let mut client = running.client();
+fn speaking(mut client: ClientConfig, protocol: &[u8]) -> ClientConfig {
     client.alpn_protocols = vec![protocol.to_vec()];
     client
 }
@@ -52,16 +51,20 @@ impl Client {
 
     /// One of HTTP/2 with a window of `bytes` for a stream and for all.
     pub(crate) async fn with_window(running: &Running, version: Version, bytes: u32) -> Self {
-        let at = running.address;
+        Self::of(running.address, running.client(), version, bytes).await
+    }
+
+    /// The same of whoever `client` is.
+    pub(crate) async fn of(at: SocketAddr, client: ClientConfig, version: Version, bytes: u32) -> Self {
         if version == Version::HTTP_2 {
-            let io = TokioIo::new(connect(at, speaking(running, b"h2")).await.unwrap());
+            let io = TokioIo::new(connect(at, speaking(client, b"h2")).await.unwrap());
             let mut builder = http2::Builder::new(TokioExecutor::new());
             let _ = builder.initial_stream_window_size(bytes).initial_connection_window_size(bytes);
             let (send, connection) = builder.handshake(io).await.unwrap();
             drop(tokio::spawn(connection));
             return Self::Two(at, send);
         }
-        let io = TokioIo::new(connect(at, speaking(running, b"http/1.1")).await.unwrap());
+        let io = TokioIo::new(connect(at, speaking(client, b"http/1.1")).await.unwrap());
         let (send, connection) = http1::handshake(io).await.unwrap();
         drop(tokio::spawn(connection));
         Self::One(at, send)

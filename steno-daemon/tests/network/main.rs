@@ -2,6 +2,7 @@
 //! ends.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod access;
 mod api;
 mod cut_off;
 mod end;

@@ -18,6 +18,7 @@ use steno_core::{
     testkit::FrameBuilder,
 };
 use steno_daemon::{
+    access::Rule,
     capture::ThreadDirectories,
     config::{Config, Limits, RpcConfig, ThreadConfig},
     metrics::Metrics,
@@ -65,6 +66,10 @@ pub(crate) struct Wanted {
     /// So many segments more, of [`PACKETS`] packets with [`BULK_PAYLOAD`] each.
     pub(crate) bulk: u32,
     pub(crate) limits: Limits,
+    /// Who may ask what.
+    pub(crate) access: Option<Vec<Rule>>,
+    /// The packets of one segment more, by time.
+    pub(crate) frames: Vec<(TimestampNs, Vec<u8>)>,
 }
 
 /// Packets of a segment that a test has made.
@@ -77,7 +82,7 @@ pub(crate) async fn start(wanted: Wanted) -> Running {
     let root = tempfile::tempdir().unwrap();
     let certs = CertDir::new(root.path().join("certs"));
     let _made = certs.init(&["127.0.0.1"]).unwrap();
-    let mut config = Config { limits: wanted.limits, ..config(root.path()) };
+    let mut config = Config { limits: wanted.limits, access: wanted.access, ..config(root.path()) };
     if wanted.rpc {
         let other = CertDir::new(root.path().join("rpc"));
         let _made = other.init(&["127.0.0.1"]).unwrap();
@@ -98,6 +103,9 @@ pub(crate) async fn start(wanted: Wanted) -> Running {
     }
     for i in 0..wanted.bulk {
         fill(&config.threads[0], EPOCH_S + 100 * (i + 1), &[i.to_le_bytes()[0]; BULK_PAYLOAD]);
+    }
+    if let [(first, _), ..] = wanted.frames.as_slice() {
+        publish(&config.threads[0], u32::try_from(first.secs()).unwrap(), &wanted.frames);
     }
     let server = Server::bind(&config, sensor.view(), metrics.clone(), clock, wanted.tuning).await.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -141,6 +149,7 @@ pub(crate) fn config(root: &Path) -> Config {
         crl: None,
         max_open_files: 1_000,
         rpc: None,
+        access: None,
         audit: None,
         limits: Limits::default(),
         scrub: None,
@@ -164,12 +173,16 @@ const EPOCH_S: u32 = 1_700_000_000;
 
 /// Publishes a segment that was opened at this second, and whose packets have this payload.
 fn fill(thread: &ThreadConfig, opened_s: u32, payload: &[u8]) {
+    let frame = FrameBuilder::ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(40_000, 53).payload(payload).build();
+    let frames: Vec<_> = (0..PACKETS).map(|i| (TimestampNs::from_parts(opened_s, i), frame.clone())).collect();
+    publish(thread, opened_s, &frames);
+}
+
+/// Publishes a segment that was opened at this second, of these packets.
+fn publish(thread: &ThreadConfig, opened_s: u32, frames: &[(TimestampNs, Vec<u8>)]) {
     let (mut log, mut writer) = (steno_index::Log::new(), BlockWriter::new(BLOCK_BYTES));
-    for i in 0..PACKETS {
-        let time = TimestampNs::from_parts(opened_s, i);
-        let frame =
-            FrameBuilder::ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(40_000, 53).payload(payload).build();
-        assert_ne!(writer.push(time, u32::try_from(frame.len()).unwrap(), &frame).unwrap(), Push::Full);
+    for (time, frame) in frames {
+        assert_ne!(writer.push(*time, u32::try_from(frame.len()).unwrap(), frame).unwrap(), Push::Full);
     }
     let block = writer.finish(1);
     let _captured = steno_index::note_block(&mut log, 0, &Block::parse(block).unwrap(), None).unwrap();
@@ -262,6 +275,11 @@ impl Log {
         let tcp = TcpStream::connect(address).await.unwrap();
         let address = tcp.local_addr().unwrap();
         (tcp, Caller { address, since })
+    }
+
+    /// All that was said.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
     /// The reason for which a client was refused, once it is there.

@@ -88,6 +88,9 @@ fn fields(receipt: &Receipt) -> Map<String, Value> {
     } = receipt.losses.unwrap_or_default();
     let fields = json!({
         "query": cut(&receipt.query, QUERY_BYTES),
+        "scope": receipt.scope.as_ref().map(|scope| json!({
+            "name": cut(&scope.rule, QUERY_BYTES), "query": cut(&scope.query, QUERY_BYTES),
+        })),
         "asked_from": receipt.asked_from_ns.map(time),
         "asked_until": receipt.asked_until_ns.map(time),
         "held": held.map(|(oldest, newest)| json!({"oldest": time(oldest), "newest": time(newest)})),
@@ -184,6 +187,8 @@ mod tests {
     fn full() -> steno_query::Receipt {
         let mut receipt = steno_query::Receipt::default();
         receipt.query = "host 10.0.0.1 and port 53".into();
+        receipt.scope =
+            Some(steno_query::receipt::Within { name: "web".into(), query: "net 10.0.0.0/8 and vlan 5".into() });
         receipt.asked_until = Some(TimestampNs(7));
         receipt.held = Some(steno_query::receipt::Held { oldest: TimestampNs(3), newest: TimestampNs(4_000_000_000) });
         receipt.segments.considered = 3;
@@ -247,6 +252,7 @@ mod tests {
         let gap = |i: u64| v1::Gap { from_ns: i, until_ns: i, thread: 0, reason: "x".into() };
         let receipt = Receipt {
             query: "\u{7f}".repeat(60_000),
+            scope: Some(v1::Scope { rule: "\u{7f}".repeat(64), query: "\u{7f}".repeat(40_000) }),
             unreadable: (0..5_000).map(file).collect(),
             gaps: (0..1_000).map(gap).collect(),
             ..Receipt::default()

@@ -64,6 +64,7 @@ impl From<Refused> for Refusal {
         let status = match refused {
             Refused::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refused::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Refused::Denied(_) => StatusCode::FORBIDDEN,
         };
         Self::new(status, refused.to_string())
     }

@@ -8,7 +8,7 @@ use axum::{
     routing::{get, post},
 };
 use http::{
-    HeaderMap, HeaderValue, Method as HttpMethod, Request, StatusCode, Uri,
+    Extensions, HeaderMap, HeaderValue, Method as HttpMethod, Request, StatusCode, Uri,
     header::{CONTENT_TYPE, TRAILER},
 };
 use steno_core::pcap::Format;
@@ -19,6 +19,7 @@ use super::{
     stats,
 };
 use crate::{
+    access::{Action, Asker},
     answer::{Answers, Ask, sensor::from},
     metrics::Method,
 };
@@ -75,6 +76,9 @@ async fn wrong_method(method: HttpMethod, uri: Uri, headers: HeaderMap, body: Bo
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} takes POST with the query as the body, not {method}"))
 }
 
-async fn show_stats(State(answers): State<Answers>) -> Response {
+async fn show_stats(State(answers): State<Answers>, extensions: Extensions) -> Response {
+    if let Err(denied) = Asker::of(&extensions).and_then(|asker| asker.may(Action::Stats)) {
+        return Refusal::from(denied).into_response();
+    }
     ([(CONTENT_TYPE, "text/plain; charset=utf-8")], stats::text(&answers)).into_response()
 }

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Server, server::TcpIncoming};
 
 use crate::{
-    access::{Asker, Principal},
+    access::{Access, Asker, Principal},
     answer::{Answers, Bounds, Host, LegacyLimits, services},
     capture::ThreadDirectories,
     metrics::Metrics,
@@ -189,7 +189,7 @@ impl Drop for Served {
 
 /// Whom these tests ask as, for want of a certificate.
 pub(super) fn asker() -> Asker {
-    Asker::new(Principal::unknown(), ([127, 0, 0, 1], 0).into())
+    Access::new(None, Metrics::new()).asker(Principal::unknown(), ([127, 0, 0, 1], 0).into())
 }
 
 /// Fails where `future` takes longer than a query of these tests may on a busy machine.

@@ -1,5 +1,6 @@
 //! Configurations that hold, that do not, and what is said of them.
 
+mod access;
 mod embedded;
 mod flags;
 mod keys;
