@@ -2,6 +2,7 @@
 //! stop treats those who are being answered, how the disks are kept while packets come, and what the log is told.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod access;
 mod bystanders;
 mod certificates;
 mod clients;
