@@ -10,14 +10,17 @@ use steno_proto::{
     v1::{QueryResponse, sensor_client::SensorClient},
 };
 use time::OffsetDateTime;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tonic::Streaming;
 
 use super::{
     certificates::{Pair, issuer, revoking_until},
     daemon::{Daemon, Plan},
     store,
-    wire::{Taken, channel, get_metrics, request, sum, within},
+    wire::{Taken, channel, get_metrics, request, shake_hands, sum, within},
 };
 
 const TAKEN: &str = "certificates have changed on the disk, and are in use now";
@@ -87,7 +90,10 @@ async fn new_certificates_are_taken_and_no_stream_is_lost() {
     let (daemon, expected) = start();
     let certs = &daemon.certs;
     let under_way = begun(&daemon, certs).await;
-    let before = client_tls(certs).unwrap();
+    let mut before = client_tls(certs).unwrap();
+    before.config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let idle = shake_hands(TcpStream::connect(daemon.address).await.unwrap(), before.config.clone()).await;
+    let mut idle = idle.unwrap();
     // The sensor's certificate and key, and then another CA with all that it signs.
     for file in [certs.server_cert(), certs.server_key()] {
         fs::remove_file(file).unwrap();
@@ -105,6 +111,10 @@ async fn new_certificates_are_taken_and_no_stream_is_lost() {
         get_metrics(tcp, before.config).await.is_err(),
         "the client of the old CA does not know the sensor any more"
     );
+    // Who is connected by the old CA may ask for nothing more; what was asked for before comes to its end.
+    let asked = idle.write_all(b"GET /metrics HTTP/1.1\r\nHost: sensor\r\n\r\n").await;
+    let answer = within("the end of the connection", idle.read(&mut [0; 16])).await;
+    assert!(asked.is_err() || matches!(answer, Ok(0) | Err(_)), "{answer:?}");
     assert!(rest(under_way).await.whole() == expected, "a whole answer");
 }
 
