@@ -29,10 +29,10 @@ fn decoded() -> impl Strategy<Value = Decoded> {
     let fragment = prop_oneof![Just(Fragment::Whole), Just(Fragment::First), Just(Fragment::Later)];
     (network, any::<Option<u8>>(), any::<Option<(u16, u16)>>(), fragment, any::<u32>()).prop_map(
         |(network, protocol, ports, fragment, id)| {
-            let identification = match network {
-                Network::None { .. } => 0,
-                Network::V4 { .. } => id & 0xffff,
-                Network::V6 { .. } => id,
+            let (fragment, identification) = match network {
+                Network::None { .. } => (Fragment::Whole, 0),
+                Network::V4 { .. } => (fragment, id & 0xffff),
+                Network::V6 { .. } => (fragment, id),
             };
             Decoded { network, protocol, ports, fragment, identification }
         },
