@@ -8,26 +8,20 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
-use std::time::Duration;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::ClientCertVerifier;
+use rustls::pki_types::CertificateDer;
 use steno_daemon::fuzzing::peer;
 use steno_fuzz::authority::{Authority, element, signed_part};
-use steno_proto::certs::{Leaf, ServerFiles, client_verifier};
+use steno_proto::certs::{Crl, Leaf, ServerFiles, ServerTls, server_tls};
 use tempfile::TempDir;
-
-/// 2023-11-14T22:13:20Z, within the validity of all.
-const NOW: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(1_700_000_000));
 
 struct Known {
     authority: Authority,
     files: ServerFiles,
     /// Without a list, and with one.
-    open: Arc<dyn ClientCertVerifier>,
-    revoking: Arc<dyn ClientCertVerifier>,
+    open: ServerTls,
+    revoking: ServerTls,
     // Removed when the process ends in order.
     root: TempDir,
 }
@@ -57,9 +51,9 @@ impl Known {
         }
         let files = ServerFiles { ca_cert: path("ca"), cert: path("cert"), key: path("key"), crl: None };
         fs::write(path("crl"), pem(&authority.revoked)).expect("a file");
-        let open = client_verifier(&files).expect("they belong together");
-        let with_list = ServerFiles { crl: Some(path("crl")), ..files.clone() };
-        let revoking = client_verifier(&with_list).expect("they belong together");
+        let open = server_tls(&files).expect("they belong together");
+        let with_list = ServerFiles { crl: Some(Crl::Named(path("crl"))), ..files.clone() };
+        let revoking = server_tls(&with_list).expect("they belong together");
         Self { authority, files, open, revoking, root }
     }
 
@@ -77,9 +71,8 @@ impl Known {
         if !rest.is_empty() {
             chain.push(CertificateDer::from(rest));
         }
-        let Some((end, between)) = chain.split_first() else { return };
-        let [open, revoking] =
-            [&self.open, &self.revoking].map(|who| who.verify_client_cert(end, between, NOW).is_ok());
+        let Some(end) = chain.first() else { return };
+        let [open, revoking] = [&self.open, &self.revoking].map(|server| server.verify_client(&chain).is_ok());
         let held = self.authority.clients.iter().position(|client| signed_part(client) == signed_part(end));
         assert!(!open || held.is_some(), "somebody comes in whom the CA does not know");
         let is_revoked = held.is_some_and(|held| held + 1 == self.authority.clients.len());
@@ -89,8 +82,8 @@ impl Known {
     fn list(&self, bytes: &[u8]) {
         let path = self.root.path().join("list");
         fs::write(&path, pem(bytes)).expect("a file");
-        let files = ServerFiles { crl: Some(path), ..self.files.clone() };
-        if client_verifier(&files).is_ok() {
+        let files = ServerFiles { crl: Some(Crl::Named(path)), ..self.files.clone() };
+        if server_tls(&files).is_ok() {
             assert_eq!(signed_part(bytes), signed_part(&self.authority.revoked), "a list that is not the CA's");
         }
     }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Extension, Router};
 use steno_core::{Clock, FixedClock, TimestampNs};
 
 use crate::{
+    access::{Access, Principal},
     answer::{Answers, Bounds, Host, LegacyLimits, capture_counts, services},
     capture::{CaptureStatus, ThreadDirectories},
     metrics::Metrics,
@@ -42,5 +43,7 @@ pub async fn sensor(
     let host = Host { started: now, directories: vec![directories], certificates: Arc::new(|| None) };
     let served: Result<Router, ServeError> =
         router(&answers, services(&answers, host, LegacyLimits::default()), metrics).await;
-    Ok((sensor, served?))
+    // Whoever has a certificate may ask everything.
+    let asker = Access::new(None, Metrics::new()).asker(Principal::unknown(), ([192, 0, 2, 1], 1).into());
+    Ok((sensor, served?.layer(Extension(asker))))
 }

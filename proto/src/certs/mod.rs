@@ -37,9 +37,6 @@ pub use error::CertError;
 pub use leaf::{Leaf, LeafError};
 pub use revoke::Revocation;
 pub use serial::Serial;
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub use server::client_verifier;
 pub use server::{Crl, ServerFiles, ServerTls, server_tls};
 pub use subject::{NameKind, Subject};
 pub use wanted::{AlternativeName, KeyKind, Wanted};

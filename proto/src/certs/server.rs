@@ -149,17 +149,6 @@ fn verifier(files: &ServerFiles, own: &Pair) -> Result<(Verifier, Leaf), CertErr
     Ok((Verifier { webpki, issuers, own }, ca))
 }
 
-/// What decides about clients: for the fuzz targets of `fuzz/`.
-///
-/// # Errors
-/// As [`server_tls`].
-#[cfg(fuzzing)]
-pub fn client_verifier(files: &ServerFiles) -> Result<Arc<dyn ClientCertVerifier>, CertError> {
-    let pair = Pair::read(&files.cert, &files.key)?;
-    let (verifier, _) = verifier(files, &pair)?;
-    Ok(Arc::new(verifier))
-}
-
 fn refused(path: &Path, error: &dyn ToString) -> CertError {
     content(path, "CA or revocation list that can be used", error)
 }

@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::{Health, Peer, ServeError, peer::Known, router::everything};
 use crate::{
+    access::Access,
     answer::{Answers, Services},
     metrics::Metrics,
 };
@@ -15,7 +16,7 @@ use crate::{
 pub fn peer(certificate: &[u8]) -> String {
     let chain = [CertificateDer::from(certificate)];
     let address = SocketAddr::from(([192, 0, 2, 1], 1));
-    Peer::new(address, Some(&chain), &Known::default()).to_string()
+    Peer::new(address, Some(&chain), &Known::default(), &Access::new(None, Metrics::new())).to_string()
 }
 
 /// What the port serves to who has come through the handshake.
