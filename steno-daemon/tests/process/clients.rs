@@ -106,14 +106,14 @@ impl Table<'_> {
         self.refused(state, &call, alert(state, &answer), reason).await;
     }
 
-    /// A client that is let in, by the name of its certificate.
+    /// A client that is let in, by the name of its certificate, or by its fingerprint where it has none.
     async fn accepted(&mut self, state: &str, client: ClientConfig, name: &str) {
         let (tcp, call) = self.call().await;
         let answer = get_metrics(tcp, client).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{state}: {answer}");
         let said = self.said(&call, "DEBUG steno_daemon::serve::connection: ").await;
-        let is_of =
-            said.starts_with(&format!("CN={name}")) && said.ends_with(&format!(" at {} is connected", call.from));
+        let shown = if name.is_empty() { "SHA256=".to_owned() } else { format!("CN={name}") };
+        let is_of = said.starts_with(&shown) && said.ends_with(&format!(" at {} is connected", call.from));
         assert!(is_of, "{state}: {said}");
         assert_eq!(sum(&answer, REFUSED), self.refused, "{state}");
         self.rows.push([state.to_owned(), format!("accepted as {name:?}"), "200 OK".to_owned()]);

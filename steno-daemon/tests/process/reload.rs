@@ -69,7 +69,7 @@ async fn a_client_that_is_revoked_is_put_out_and_no_other() {
     let [alice, bob] = ["alice", "bob"].map(|name| daemon.certs.issue_client(name).unwrap());
     let (of_alice, of_bob) = (begun(&daemon, &alice).await, begun(&daemon, &bob).await);
     let _done = daemon.certs.revoke("alice", &[], None).unwrap();
-    until_said(&daemon, "put \"alice\" at 127.0.0.1:", 1);
+    until_said(&daemon, "put CN=alice,O=Stenographer at 127.0.0.1:", 1);
     assert!(daemon.log().contains(": its certificate was revoked"), "{}", daemon.log());
     assert!(call(&daemon, &alice).await.is_err());
     let metrics = call(&daemon, &bob).await.unwrap();
@@ -168,7 +168,7 @@ async fn a_certificate_that_ends_takes_its_connection_with_it() {
     let mut stream = SensorClient::new(connected).query(request("tcp")).await.unwrap().into_inner();
     let mut taken = Taken::default();
     assert!(taken.next(&mut stream).await);
-    until_said(&daemon, "put \"test\" at 127.0.0.1:", 1);
+    until_said(&daemon, "put CN=test at 127.0.0.1:", 1);
     assert!(OffsetDateTime::now_utc() > ends);
     assert!(daemon.log().contains(": its certificate has expired"));
     let taken = within("the end", rest((stream, taken))).await;

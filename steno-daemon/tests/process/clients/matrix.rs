@@ -121,7 +121,7 @@ fn certificates(table: &Table<'_>, chain: Chain) -> Vec<(&'static str, Pair, Res
             Ok("test"),
         ),
         ("no alternative name", Pair::signed(&signs, |_| {}), Ok("test")),
-        ("a name with quotes, lines, and what steers a terminal", named(ODD), Ok(ODD)),
+        ("a name with quotes, lines, and what steers a terminal", named(ODD), Ok(ODD_SHOWN)),
         ("no name at all", Pair::signed(&signs, |p| p.distinguished_name = rcgen::DistinguishedName::new()), Ok("")),
         ("signed by a CA below the other trusted one", chain.good, Ok("chained")),
         ("the same, without that CA's certificate", chain.without, Err(unknown)),
@@ -189,6 +189,8 @@ pub(super) async fn certificates_protocols_and_methods(table: &mut Table<'_>, ch
 
 /// A name that a careless log would be led astray by.
 const ODD: &str = "Zo\u{eb} \"x\"\nWARN {}%s \u{1b}[31m";
+/// The same as subjects are shown (RFC 4514).
+const ODD_SHOWN: &str = "Zo\u{eb} \\\"x\\\"\\0AWARN {}%s \\1B[31m";
 
 fn in_version(version: &'static SupportedProtocolVersion, client: &ClientConfig, ca: &CertDir) -> ClientConfig {
     let mut config = ClientConfig::builder_with_provider(Arc::clone(client.crypto_provider()))
