@@ -180,7 +180,7 @@ impl Metrics {
         let _ = f.certificate_files_bad.set(i64::from(!taken));
     }
 
-    /// Bytes were answered to `principal`. The first [`PRINCIPALS_MOST`] are told apart.
+    /// Bytes were answered to `principal`. The first are told apart (`PRINCIPALS_MOST`), the others are one.
     pub fn answered(&self, principal: &str, bytes: u64) {
         let mut known = self.0.principals.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = known.contains(principal) || known.len() < PRINCIPALS_MOST && known.insert(principal.to_owned());
