@@ -10,6 +10,7 @@
 pub mod block;
 mod chain;
 mod clock;
+pub mod crc32c;
 mod heap;
 mod lease;
 mod map;

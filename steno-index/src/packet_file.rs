@@ -10,6 +10,7 @@ use std::{
 use steno_core::{
     BLOCK_BYTES, Position,
     block::{BLOCK_HEADER_BYTES, Block, BlockError, BlockHeader, RawPacket},
+    crc32c,
     packet::{Decoded, Tag, decode},
 };
 

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use steno_core::SegmentId;
+use steno_core::{SegmentId, crc32c};
 
 /// The file, in the index directory of the first thread. Its name is none of a segment's.
 pub(super) const FILE_NAME: &str = ".ledger";

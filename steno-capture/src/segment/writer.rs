@@ -10,6 +10,7 @@ use std::{
 use steno_core::{
     Clock, TimestampNs,
     block::{Block, BlockHeader},
+    crc32c,
 };
 use steno_index::{Cause, Facts, Gap, Log, note_block};
 

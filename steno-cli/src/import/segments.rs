@@ -10,6 +10,7 @@ use std::{
 use steno_core::{
     BLOCK_BYTES, SegmentId, TimestampNs,
     block::{Block, BlockWriter, Push},
+    crc32c,
     pcap::{LINKTYPE_ETHERNET, SNAPLEN},
 };
 use steno_index::{Damage, Facts, IndexError, Log, note_block, seal, segment::SegmentPaths};

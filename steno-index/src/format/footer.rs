@@ -1,5 +1,7 @@
 //! Header and footer: what a file is, how long it is, and where its table of contents and page table lie.
 
+use steno_core::crc32c;
+
 use super::{FORMAT_MAJOR, MAGIC_END, MAGIC_START, OLDEST_MAJOR, PAGE_BYTES};
 use crate::{
     IndexError,

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use steno_core::crc32c;
+
 use super::{Index, pages::Pages};
 use crate::{
     IndexError,

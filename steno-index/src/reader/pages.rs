@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use steno_core::FileMap;
+use steno_core::{FileMap, crc32c};
 
 use crate::{
     IndexError,

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use steno_core::{SegmentId, TimestampNs, block::Block};
+use steno_core::{SegmentId, TimestampNs, block::Block, crc32c};
 
 use super::{RecoverError, WriteIndex};
 use crate::{Facts, Gap, IndexError, Log, Summary, note_block, packet_file::Blocks};

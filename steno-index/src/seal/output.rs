@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use steno_core::crc32c;
+
 use crate::{
     IndexError,
     column::ColumnWriter,

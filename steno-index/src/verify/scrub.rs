@@ -3,7 +3,10 @@
 
 use std::{fs::File, ops::ControlFlow, os::unix::fs::FileExt};
 
-use steno_core::block::{Block, BlockError};
+use steno_core::{
+    block::{Block, BlockError},
+    crc32c,
+};
 
 use crate::{AnyIndex, BlockInfo, Index, IndexError, detect_block_bytes};
 

@@ -2,7 +2,10 @@
 
 use std::{borrow::Borrow, fs::File, io::Read, path::Path};
 
-use steno_core::block::{Block, BlockError};
+use steno_core::{
+    block::{Block, BlockError},
+    crc32c,
+};
 
 use super::{fragments, version2};
 use crate::{

@@ -3,6 +3,8 @@
 
 use std::{borrow::Cow, cmp::Ordering};
 
+use steno_core::crc32c;
+
 use crate::{
     IndexError,
     le::{array, u32_at},

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use steno_core::crc32c;
+
 use super::{
     extra::MetaEntry,
     table::{Footer, Handle, TRAILER_BYTES, UNCOMPRESSED, mask, put_varint},

@@ -9,6 +9,7 @@ use std::{fs::File, os::unix::fs::FileExt};
 use steno_core::{
     PacketNo, TimestampNs,
     block::{Block, PACKET_HEADER_BYTES, RawPacket, packet_at},
+    crc32c,
     packet::{Fragment, Tag, decode},
 };
 use steno_index::{BlockInfo, Index, Locator};

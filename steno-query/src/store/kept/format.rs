@@ -1,6 +1,6 @@
 //! The bytes of a catalogue file (`docs/format/catalogue.md`, sections 1 to 3): its header and its entries.
 
-use steno_core::{SegmentId, TimestampNs};
+use steno_core::{SegmentId, TimestampNs, crc32c};
 use steno_index::{Cause, FORMAT_MAJOR, FORMAT_MINOR};
 
 use super::{

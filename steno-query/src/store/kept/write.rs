@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use steno_core::{Clock, SystemClock, TimestampNs};
+use steno_core::{Clock, SystemClock, TimestampNs, crc32c};
 use steno_index::{Facts, Index};
 
 use super::{
