@@ -35,8 +35,6 @@ use crate::{
 const LIST_AT_MOST_EVERY: Duration = Duration::from_millis(100);
 /// Files may come and go without news: the one that is being written does.
 const LIST_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
-/// A listing that took longer than this is not repeated for every query.
-const CHEAP_LISTING: Duration = Duration::from_millis(20);
 /// How much earlier than its name a segment's packets may be, and later than the next one's: the name is a clock's
 /// reading at the opening of the file, and blocks are written late. 1.0.1 allows a minute too.
 const NAME_SLACK_NS: u64 = 60_000_000_000;
@@ -59,7 +57,8 @@ pub struct LiveStore(Arc<Inner>);
 struct Inner {
     store: Store,
     pins: Pins,
-    listed: Mutex<Listed>,
+    /// When the last listing of the store began.
+    listed: Mutex<Instant>,
     quarantine: Mutex<BTreeMap<(u32, SegmentId), Fault>>,
     log: UnreadableLog,
     news: Sender<()>,
@@ -76,13 +75,6 @@ struct Checked {
     kept_at: Option<Instant>,
 }
 
-/// When the store was listed the last time, and how long that took.
-#[derive(Clone, Copy)]
-struct Listed {
-    began: Instant,
-    took: Duration,
-}
-
 impl LiveStore {
     /// The store of `threads`, listed now; `logs` tell what is in files that are being written. A thread of its own follows the news until the last clone is dropped.
     ///
@@ -95,7 +87,7 @@ impl LiveStore {
         let inner = Arc::new(Inner {
             store,
             pins,
-            listed: Mutex::new(Listed { began, took: began.elapsed() }),
+            listed: Mutex::new(began),
             quarantine: Mutex::default(),
             log: UnreadableLog::default(),
             news,
@@ -190,18 +182,17 @@ impl Inner {
         self.list_locked(&mut listed);
     }
 
-    /// Lists the store, unless that is dear and was done lately. Queries that come together share one listing.
+    /// Lists the store, which costs little where nothing has come or gone. Queries that come together share one listing; none takes an
+    /// older one, which need not have a file that was begun since.
     fn list_for_query(&self) {
         let came = Instant::now();
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        let shared = listed.began >= came;
-        let dear = listed.took > CHEAP_LISTING && listed.began.elapsed() < 10 * listed.took;
-        if !shared && !dear {
+        if *listed < came {
             self.list_locked(&mut listed);
         }
     }
 
-    fn list_locked(&self, listed: &mut Listed) {
+    fn list_locked(&self, listed: &mut Instant) {
         let began = Instant::now();
         let refreshed = {
             let _whole = self.pins.files();
@@ -210,7 +201,7 @@ impl Inner {
         if let Err(e) = refreshed {
             warn!("cannot list the store: {e}");
         }
-        *listed = Listed { began, took: began.elapsed() };
+        *listed = began;
     }
 
     /// Opens the indexes that `checked` has not seen, tells of what cannot be read, and forgets what is gone.

@@ -208,7 +208,9 @@ impl<'a> Attendance<'a> {
                 None => self.no_such_thread(thread),
             },
             Some(Message::Log { thread, id, block_bytes }) => match (self.shared.thread(thread), descriptor) {
-                (Some(thread), Some(memory)) => self.shared.logs.add(thread, id, memory, block_bytes),
+                (Some(thread), Some(memory)) => {
+                    self.shared.logs.add((thread, id), (memory, block_bytes), self.process.end())
+                }
                 (Some(_), None) => {
                     self.shared.record().bad_message();
                     debug!(thread, %id, "the log of the open file has not come with its message");

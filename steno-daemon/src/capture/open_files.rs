@@ -6,15 +6,17 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use steno_core::{SegmentId, chain};
 use steno_index::log::{OpenPart, SharedLogReader};
-use steno_query::store::OpenLogs;
+use steno_query::store::{OpenContents, OpenLogs};
 use tracing::warn;
+
+use super::process::wait_readable;
 
 /// How many logs are kept of a thread: the open file, and those that wait to be sealed.
 const MOST: usize = 64;
@@ -27,7 +29,11 @@ pub struct OpenFiles(Mutex<BTreeMap<(u32, SegmentId), Arc<OpenLog>>>);
 
 /// The log of an open file.
 #[derive(Debug)]
-struct OpenLog(Mutex<Read>);
+struct OpenLog {
+    read: Mutex<Read>,
+    /// Readable once its writer has ended.
+    writer: Arc<OwnedFd>,
+}
 
 #[derive(Debug)]
 struct Read {
@@ -39,10 +45,17 @@ struct Read {
 }
 
 impl OpenFiles {
-    /// Takes the log of a file; the same memory may come again under another name.
-    pub(super) fn add(&self, thread: u32, id: SegmentId, memory: OwnedFd, block_bytes: u32) {
+    /// Takes the log of a file that the process of the descriptor `writer` (pidfd_open(2)) writes; the same memory may come again
+    /// under another name.
+    pub(super) fn add(
+        &self,
+        (thread, id): (u32, SegmentId),
+        (memory, block_bytes): (OwnedFd, u32),
+        writer: Arc<OwnedFd>,
+    ) {
         let reader = SharedLogReader::new(File::from(memory), block_bytes);
-        let log = Arc::new(OpenLog(Mutex::new(Read { asked: Instant::now(), reader, is_bad: false })));
+        let read = Mutex::new(Read { asked: Instant::now(), reader, is_bad: false });
+        let log = Arc::new(OpenLog { read, writer });
         let mut all = self.all();
         all.retain(|_, log| log.read().asked.elapsed() < FORGOTTEN_AFTER);
         let of_thread: Vec<_> = all.keys().filter(|(of, _)| *of == thread).copied().collect();
@@ -63,9 +76,11 @@ impl OpenFiles {
 }
 
 impl OpenLogs for OpenFiles {
-    fn parts(&self, thread: u32, id: SegmentId) -> Option<Vec<OpenPart>> {
+    fn contents(&self, thread: u32, id: SegmentId) -> Option<OpenContents> {
         let log = Arc::clone(self.all().get(&(thread, id))?);
-        log.parts(id)
+        let parts = log.parts(id)?;
+        // Asked after the log was read: a writer that lives now had told of all that it knew to be written then.
+        Some(OpenContents { parts, writer_has_ended: log.writer_has_ended() })
     }
 
     fn files(&self) -> Vec<(u32, SegmentId)> {
@@ -75,7 +90,12 @@ impl OpenLogs for OpenFiles {
 
 impl OpenLog {
     fn read(&self) -> MutexGuard<'_, Read> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its writer has ended, which the capture's own thread may come to see later. Where that cannot be told, it has.
+    fn writer_has_ended(&self) -> bool {
+        wait_readable(&[self.writer.as_fd()], Duration::ZERO).map_or(true, |ready| ready != [false])
     }
 
     /// What it says now. Questions that come together wait for one to read what is new.
@@ -90,5 +110,33 @@ impl OpenLog {
             warn!(%id, "the file that is being written is searched once it is sealed: {}", chain(&e));
         });
         parts.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    use steno_index::log::SharedLog;
+
+    use super::*;
+
+    #[test]
+    fn that_a_writer_has_ended_is_known_before_anybody_reaps_it() {
+        let mut writer = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pidfd = Arc::new(pidfd_open(Pid::from_child(&writer), PidfdFlags::empty()).unwrap());
+        let log = SharedLog::create().unwrap();
+        let (files, id) = (OpenFiles::default(), SegmentId(7));
+        files.add((3, id), (log.as_fd().try_clone_to_owned().unwrap(), 1 << 20), Arc::clone(&pidfd));
+        let has_ended = || files.contents(3, id).unwrap().writer_has_ended;
+        assert!(!has_ended());
+        writer.kill().unwrap();
+        let _ended = wait_readable(&[pidfd.as_fd()], Duration::from_secs(20)).unwrap();
+        assert!(has_ended());
+        let _status = writer.wait().unwrap();
+        assert!(has_ended());
+        files.sealed(3, id);
+        assert!(files.contents(3, id).is_none());
     }
 }

@@ -17,6 +17,7 @@ use std::{
     },
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -93,7 +94,7 @@ pub(super) struct Process {
     child: Option<Child>,
     pid: Pid,
     /// Readable once the process has ended (pidfd_open(2)).
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
     /// Where its standard output and error end up.
     output: Option<PipeReader>,
     control: Option<OwnedFd>,
@@ -127,7 +128,7 @@ impl Process {
         // The command holds the child's ends of pipe and socket; only the child may.
         drop(command);
         let pid = Pid::from_child(&child);
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+        let pidfd = Arc::new(rustix::process::pidfd_open(pid, PidfdFlags::empty())?);
         Ok(Self { child: Some(child), pid, pidfd, output: Some(output), control: Some(ours), meeting: None })
     }
 
@@ -135,7 +136,7 @@ impl Process {
     /// for another that got its number.
     pub(super) fn adopt(pid: Pid, check: impl FnOnce() -> bool) -> io::Result<Option<Self>> {
         let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => pidfd,
+            Ok(pidfd) => Arc::new(pidfd),
             Err(Errno::SRCH) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
@@ -165,6 +166,11 @@ impl Process {
     /// Becomes readable when the process has ended.
     pub(super) fn end_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// The same, to be kept when this is gone.
+    pub(super) fn end(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.pidfd)
     }
 
     /// Readable when there is output; None once it is closed.

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     TimeSet, TimeSpan,
     receipt::{Held, Receipt, Truncation, Unreadable, Unsealed},
-    store::{Catalogue, Fault, KeptSegment, OpenFile, Orphan, Segment},
+    store::{Catalogue, Fault, KeptSegment, Now, OpenFile, Orphan, Segment},
 };
 
 /// The segments that may hold matches, and all that is known of the others.
@@ -134,14 +134,14 @@ impl Selection {
         }
         for file in catalogue.open_files() {
             match catalogue.now(file.thread, file.id) {
-                Some(parts) => selection.consider_parts(catalogue, (file.thread, file.id), (&parts, None), &mut around),
+                Some(now) => selection.consider_now(catalogue, (file.thread, file.id), &now, &mut around),
                 None => selection.add_open_file(file),
             }
         }
         for (thread, id) in catalogue.begun_since() {
             // One that is not known any more is a segment of the time after the question.
-            if let Some(parts) = catalogue.now(thread, id) {
-                selection.consider_parts(catalogue, (thread, id), (&parts, None), &mut around);
+            if let Some(now) = catalogue.now(thread, id) {
+                selection.consider_now(catalogue, (thread, id), &now, &mut around);
             }
         }
         selection.selected.sort_by_key(|selected| (selected.segment.thread(), selected.segment.id()));
@@ -152,6 +152,20 @@ impl Selection {
         let counts = &mut selection.receipt.segments;
         counts.considered = counts.total - counts.outside;
         selection
+    }
+
+    /// What an open file has become.
+    fn consider_now(
+        &mut self,
+        catalogue: &Catalogue,
+        key: (u32, SegmentId),
+        Now { parts, untold }: &Now,
+        around: &mut Option<Surroundings>,
+    ) {
+        self.consider_parts(catalogue, key, (parts, None), around);
+        if let Some(file) = untold {
+            self.add_open_file(file);
+        }
     }
 
     /// A segment, which may come in parts while it is written, and what is kept of it otherwise.

@@ -1,6 +1,11 @@
 //! What a store held when it was last listed.
 
-use std::{fs::Metadata, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
+use std::{
+    fs::{File, Metadata},
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use steno_core::{SegmentId, TimestampNs};
 use steno_index::log::OpenPart;
@@ -63,16 +68,42 @@ impl OpenFile {
         let begins = if named_ahead { TimestampNs::MIN } else { id.opened_at().saturating_sub_ns(FILLING_NS) };
         Self { name, thread, id, bytes: metadata.len(), begins }
     }
+
+    /// What is in `file` behind the blocks of `parts`; `None` where that is nothing. Where it cannot be known, it is all of it.
+    fn behind(dirs: &ThreadDirs, id: SegmentId, parts: &[Arc<Segment>], file: &File) -> Option<Self> {
+        let told = parts.last().map_or(Some(0), |part| part.next_block_bytes()).unwrap_or(0);
+        let metadata = file.metadata().ok()?;
+        let file = Self::new(format!("PKT{}/{}", dirs.thread, id.hidden_name()), dirs.thread, id, &metadata);
+        Some(Self { bytes: metadata.len().saturating_sub(told), ..file }).filter(|file| file.bytes > 0)
+    }
 }
 
 /// Who knows what is in files that are being written.
 pub trait OpenLogs: std::fmt::Debug + Send + Sync {
-    /// The indexes of all blocks of a thread's packet file that are on the disk by now, part after part; `None` where that is not
-    /// known, or the file is not being written any more. It stays known until the segment is published.
-    fn parts(&self, thread: u32, id: SegmentId) -> Option<Vec<OpenPart>>;
+    /// What is in a thread's packet file by now; `None` where that is not known. It stays known until the segment is published.
+    fn contents(&self, thread: u32, id: SegmentId) -> Option<OpenContents>;
 
     /// The files that something is known of.
     fn files(&self) -> Vec<(u32, SegmentId)>;
+}
+
+/// What is in a packet file that is being written.
+#[derive(Clone, Debug)]
+pub struct OpenContents {
+    /// The indexes of its blocks, part after part.
+    pub parts: Vec<OpenPart>,
+    /// Whether its writer had ended by the time that these were read, or after it. What it wrote last may be on the disk then
+    /// without being in them, for it had no time to tell.
+    pub writer_has_ended: bool,
+}
+
+/// What a file that was listed as open has become.
+#[derive(Debug)]
+pub(crate) struct Now {
+    /// The segment, or so much of it as its writer has told of.
+    pub(crate) parts: Vec<Arc<Segment>>,
+    /// What is behind that in the file, of a writer that will tell no more; `None` where nothing is.
+    pub(crate) untold: Option<OpenFile>,
 }
 
 /// The threads whose open files are known, and by whom.
@@ -139,13 +170,17 @@ impl Catalogue {
 
     /// What a file that was listed as open holds now: so far, in parts, or as a segment that it has become since; `None` where
     /// that is not known.
-    pub(crate) fn now(&self, thread: u32, id: SegmentId) -> Option<Vec<Arc<Segment>>> {
+    pub(crate) fn now(&self, thread: u32, id: SegmentId) -> Option<Now> {
         let live = self.live.as_ref()?;
         let dirs = live.threads.iter().find(|dirs| dirs.thread == thread)?;
-        let parts = live.logs.parts(thread, id);
-        let open = parts.and_then(|parts| Segment::being_written(dirs, id, parts));
-        let sealed = || is_published(dirs, id).then(|| vec![Arc::new(Segment::new(Arc::clone(dirs), id))]);
-        open.or_else(sealed)
+        let contents = live.logs.contents(thread, id);
+        let has_ended = contents.as_ref().is_none_or(|contents| contents.writer_has_ended);
+        if has_ended && is_published(dirs, id) {
+            return Some(Now { parts: vec![Arc::new(Segment::new(Arc::clone(dirs), id))], untold: None });
+        }
+        let (parts, file) = Segment::being_written(dirs, id, contents?.parts)?;
+        let untold = has_ended.then(|| OpenFile::behind(dirs, id, &parts, &file)).flatten();
+        Some(Now { parts, untold })
     }
 
     /// Files that were begun after the store was listed, as far as their captures tell.

@@ -15,7 +15,8 @@ mod scan;
 mod segment;
 mod version2;
 
-pub use catalogue::{Catalogue, OpenFile, OpenLogs, Orphan};
+pub(crate) use catalogue::Now;
+pub use catalogue::{Catalogue, OpenContents, OpenFile, OpenLogs, Orphan};
 pub use door::{Store, StoreError};
 pub use fault::Fault;
 pub use kept::{CATALOGUE_FILE, Kept, KeptError};

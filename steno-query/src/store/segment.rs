@@ -137,8 +137,12 @@ impl Segment {
         Self { identity: identity.into(), summary: summary.into(), ..Self::new(dirs, id) }
     }
 
-    /// What a file that is being written holds by the indexes of its parts; `None` where the file is gone.
-    pub(super) fn being_written(dirs: &Arc<ThreadDirs>, id: SegmentId, parts: Vec<OpenPart>) -> Option<Vec<Arc<Self>>> {
+    /// What a file that is being written holds by the indexes of its parts, and the file; `None` where that is gone.
+    pub(super) fn being_written(
+        dirs: &Arc<ThreadDirs>,
+        id: SegmentId,
+        parts: Vec<OpenPart>,
+    ) -> Option<(Vec<Arc<Self>>, Arc<File>)> {
         // It is published by a rename, after which it bears the other name.
         let names = [id.hidden_name(), id.to_string()];
         let packets = names.iter().find_map(|name| File::open(dirs.packets.join(name)).ok()).map(Arc::new)?;
@@ -151,7 +155,14 @@ impl Segment {
             let (identity, end_bytes) = (OnceLock::new(), Some(end_bytes));
             Arc::new(Self { dirs, id, summary, index, identity, packets, first_packet, end_bytes })
         };
-        Some(parts.into_iter().map(part).collect())
+        Some((parts.into_iter().map(part).collect(), packets))
+    }
+
+    /// Of a part of a file that is being written: where the block behind it begins; `None` where its index does not tell.
+    pub(super) fn next_block_bytes(&self) -> Option<u64> {
+        let Some(SegmentIndex::Native(index)) = self.index.get() else { return None };
+        let last = index.block(index.block_count().checked_sub(1)?).ok()?;
+        Some(last.offset_bytes.saturating_add(index.facts().ok()?.block_bytes.into()))
     }
 
     /// Where what is known of it ends in the packet file; `None` of a whole one.

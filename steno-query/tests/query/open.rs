@@ -16,7 +16,7 @@ use steno_core::{
 use steno_index::log::OpenPart;
 use steno_query::{
     Answer, Options, Query, Store, Truncation,
-    store::{OpenLogs, ThreadDirs},
+    store::{OpenContents, OpenLogs, ThreadDirs},
 };
 
 use crate::{
@@ -26,10 +26,10 @@ use crate::{
 
 /// What captures tell, given by a test.
 #[derive(Debug, Default)]
-struct Told(Mutex<BTreeMap<(u32, SegmentId), Vec<OpenPart>>>);
+struct Told(Mutex<BTreeMap<(u32, SegmentId), OpenContents>>);
 
 impl OpenLogs for Told {
-    fn parts(&self, thread: u32, id: SegmentId) -> Option<Vec<OpenPart>> {
+    fn contents(&self, thread: u32, id: SegmentId) -> Option<OpenContents> {
         self.0.lock().unwrap().get(&(thread, id)).cloned()
     }
 
@@ -41,10 +41,15 @@ impl OpenLogs for Told {
 const LAST: u64 = 200_000_000;
 
 impl Told {
+    fn tell(&self, thread: u32, parts: Vec<OpenPart>, writer_has_ended: bool) {
+        let contents = OpenContents { parts, writer_has_ended };
+        let _ = self.0.lock().unwrap().insert((thread, SegmentId(LAST)), contents);
+    }
+
     /// Has a sealed segment be one that is being written.
     fn unseal(&self, store: &TestStore, thread: u32, parts: Vec<OpenPart>) {
         let paths = store.paths(thread, LAST);
-        let _ = self.0.lock().unwrap().insert((thread, SegmentId(LAST)), parts);
+        self.tell(thread, parts, false);
         fs::remove_file(paths.index_file()).unwrap();
         fs::rename(paths.packet_file(), paths.hidden_packet_file()).unwrap();
     }
@@ -130,6 +135,48 @@ fn a_file_of_which_nothing_is_told_is_named() {
     assert_eq!(asked(&told), (0, false, 1));
 }
 
+/// One that ends by a signal has blocks on the disk of which it had no time to tell.
+#[test]
+fn what_a_writer_that_has_ended_did_not_tell_of_is_missing() {
+    let mut store = TestStore::new();
+    let lines = "300 ip 10.0.0.1 > 10.0.0.2 udp 1000 > 53\n301 ip 10.0.0.1 > 10.0.0.2 udp 1000 > 53\n";
+    let packets = recipe(lines).unwrap();
+    let shape = Shape { block_packets: 1, ..Shape::default() };
+    store.add(0, LAST, &packets, &shape);
+    let index = fs::read(store.index_file(0, LAST)).unwrap();
+    let told = Arc::new(Told::default());
+    let parts = open_parts(&packets, &shape, 1);
+    told.unseal(&store, 0, parts.clone());
+    fs::create_dir_all(store.path().join("PKT1")).unwrap();
+    fs::create_dir_all(store.path().join("IDX1")).unwrap();
+    let opened = open(&store, &told);
+    let asked = |of: &str| {
+        let mut answer = opened.answer(&query(of), Options::default());
+        (take(&mut answer).len(), answer.receipt())
+    };
+    for (known, has_ended, is_missing) in
+        [(0, false, false), (1, false, false), (0, true, true), (1, true, true), (2, true, false)]
+    {
+        told.tell(0, parts[..known].to_vec(), has_ended);
+        let (packets, receipt) = asked("udp");
+        let case = format!("{known} of 2 blocks, ended: {has_ended}: {receipt}");
+        assert_eq!((packets, receipt.is_complete()), (known, !is_missing), "{case}");
+        let missing: Vec<_> = receipt.unsealed.iter().map(|file| (file.file.clone(), file.bytes)).collect();
+        let block = u64::from(shape.block_bytes);
+        let expected = is_missing.then(|| (format!("PKT0/.{LAST}"), block * (2 - known as u64)));
+        assert_eq!(missing, Vec::from_iter(expected), "{case}");
+        // Of before the file was opened.
+        assert!(asked("udp and before 1970-01-01T00:00:01Z").1.is_complete(), "{case}");
+    }
+    // Once it is recovered, what was told of it before does not count.
+    told.tell(0, parts[..1].to_vec(), true);
+    let paths = store.paths(0, LAST);
+    fs::rename(paths.hidden_packet_file(), paths.packet_file()).unwrap();
+    fs::write(paths.index_file(), &index).unwrap();
+    let (packets, receipt) = asked("udp");
+    assert_eq!((packets, receipt.is_complete(), receipt.unsealed.len()), (2, true, 0), "{receipt}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -174,7 +221,7 @@ proptest! {
             got.extend(more);
         };
         for known in 1..=parts.len() {
-            let _ = told.0.lock().unwrap().insert((0, SegmentId(LAST)), parts[..known].to_vec());
+            told.tell(0, parts[..known].to_vec(), false);
             go_on(&mut answer, &mut bytes, &mut got);
             // Nothing new.
             go_on(&mut answer, &mut bytes, &mut got);
