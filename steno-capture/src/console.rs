@@ -1,21 +1,24 @@
 //! Log lines on standard error: `2026-11-23T01:58:17.506748Z info packet0: text`.
 //!
 //! Capture threads must not wait for a terminal that is held or a pipe that nobody reads. So lines go through a bounded
-//! channel to a thread that prints them; when it is full, lines are counted and left out.
+//! channel to a thread that prints them; when it is full, lines are counted and left out. The thread is started late: while a
+//! capture gets ready it has one thread, so that what that one gives up nobody else keeps.
 
 use std::{
     fmt,
     io::Write,
     sync::{
-        OnceLock,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicI32, AtomicU64, Ordering},
-        mpsc::{self, RecvTimeoutError, SyncSender},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
     time::Duration,
 };
 
 use steno_core::{Clock, SystemClock, TimestampNs};
+
+use crate::sandbox::{self, Role};
 
 /// Lines that wait to be printed at most.
 const LINES_MAX: usize = 1024;
@@ -24,6 +27,8 @@ const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
 
 static VERBOSITY: AtomicI32 = AtomicI32::new(0);
 static PRINTER: OnceLock<SyncSender<Message>> = OnceLock::new();
+/// The other end, until there is a thread that has it.
+static UNPRINTED: Mutex<Option<Receiver<Message>>> = Mutex::new(None);
 static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
 
 /// How important a line is.
@@ -66,36 +71,51 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// Sets what is shown, and starts the printing thread. Without it, lines are printed by who writes them.
+/// Sets what is shown. Lines wait from now on until [`print_apart`], or until the process ends. Without it, lines are printed
+/// by who writes them.
 pub(crate) fn start(verbosity: i32) {
     VERBOSITY.store(verbosity, Ordering::Relaxed);
     let (send, receive) = mpsc::sync_channel(LINES_MAX);
-    let printer = thread::Builder::new().name("console".to_owned()).spawn(move || {
-        for message in receive {
-            match message {
-                Message::Line(line) => print(&line),
-                Message::Flush(done) => {
-                    // Who asked may have lost patience.
-                    let _ = done.try_send(());
-                }
-            }
-            let left_out = LEFT_OUT.swap(0, Ordering::Relaxed);
-            if left_out > 0 {
-                print(&format_line(
-                    Level::Warning,
-                    format_args!("{left_out} log lines were left out: nobody read them"),
-                ));
+    // A second start finds the first one's channel at work.
+    if PRINTER.set(send).is_ok() {
+        *unprinted() = Some(receive);
+    }
+}
+
+/// Starts the printing thread, unless there is one.
+pub(crate) fn print_apart() {
+    let Some(lines) = unprinted().take() else { return };
+    let thread = thread::Builder::new().name("console".to_owned());
+    if let Err(e) = thread.spawn(move || print_all(lines)) {
+        // What waited went with the thread that there is not, and what comes finds the channel closed.
+        print(&format_line(Level::Warning, format_args!("nothing more is logged: no thread could be started: {e}")));
+    }
+}
+
+fn unprinted() -> MutexGuard<'static, Option<Receiver<Message>>> {
+    UNPRINTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn print_all(lines: Receiver<Message>) {
+    sandbox::keep_to(Role::Console);
+    for message in lines {
+        match message {
+            Message::Line(line) => print(&line),
+            Message::Flush(done) => {
+                // Who asked may have lost patience.
+                let _ = done.try_send(());
             }
         }
-    });
-    if printer.is_ok() {
-        // A second start finds the first printer at work.
-        let _ = PRINTER.set(send);
+        let left_out = LEFT_OUT.swap(0, Ordering::Relaxed);
+        if left_out > 0 {
+            print(&format_line(Level::Warning, format_args!("{left_out} log lines were left out: nobody read them")));
+        }
     }
 }
 
 /// Waits, for a moment, until all lines are printed.
 pub(crate) fn flush() {
+    print_apart();
     let Some(printer) = PRINTER.get() else { return };
     let (done, flushed) = mpsc::sync_channel(1);
     if printer.try_send(Message::Flush(done)).is_ok() {

@@ -133,6 +133,16 @@ pub enum CaptureError {
         /// What to do.
         hint: String,
     },
+    /// A directory is another one than when the capture started.
+    #[error(
+        "{} is another directory than the one that the capture began with, and out of its reach (Landlock); start again, to \
+         write into the new one",
+        .path.display()
+    )]
+    Replaced {
+        /// Its path.
+        path: PathBuf,
+    },
     /// io_uring was asked for, and is not to be had.
     #[error("io_uring is not to be had here: {}; leave --io out, or give --io=sync", words(.source))]
     NoUring {

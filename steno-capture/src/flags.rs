@@ -68,7 +68,7 @@ pub enum Pin {
 pub enum Seccomp {
     /// Nothing is forbidden.
     None,
-    /// It is reported to a tracer.
+    /// It is made, and the kernel's log has it.
     Trace,
     /// It kills the process.
     Kill,
@@ -160,7 +160,8 @@ pub struct Flags {
     /// src, dst, and, or, not is compiled by tcpdump
     #[arg(long, value_name = "FILTER")]
     pub filter: Option<String>,
-    /// What a forbidden system call brings about; not in force in this version [default: kill]
+    /// What a system call that a capture has no use for brings about: `none`, nothing, all are allowed; `trace`, a line in the
+    /// kernel's log; `kill`, the end of the process [default: kill]
     #[arg(long, value_name = "MODE")]
     pub seccomp: Option<Seccomp>,
     /// Reserve this many MiB on the disk when a packet file is opened

@@ -25,6 +25,7 @@ mod io;
 mod ledger;
 mod ring;
 mod run;
+pub mod sandbox;
 mod segment;
 mod sys;
 mod usage;

@@ -189,6 +189,17 @@ fn twenty_kills_are_twenty_restarts_and_twenty_gaps() {
 }
 
 #[test]
+fn the_end_by_a_forbidden_call_is_called_that() {
+    let bench = bench(&format!("echo ready 1 >&0\n{GOOD}"));
+    let capture = start(&bench.settings);
+    until("it runs", || running_pid(&capture).is_some());
+    kill_process(pid(running_pid(&capture).unwrap()), Signal::SYS).unwrap();
+    until("the death is seen", || capture.status().outages.len() == 1);
+    let reason = capture.stop().outages.remove(0).reason;
+    assert_eq!(reason, "stenotype was killed by signal 31: it made a system call that its sandbox forbids");
+}
+
+#[test]
 fn a_process_that_dies_at_once_every_time_is_one_gap() {
     let bench = bench("echo 'error: no such device' >&2; exit 3");
     let capture = start(&bench.settings);

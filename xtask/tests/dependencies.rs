@@ -10,7 +10,8 @@ use serde_json::Value;
 const EDGES: &[(&str, &[&str])] = &[
     ("steno-core", &[]),
     ("steno-index", &["steno-core"]),
-    ("steno-capture", &["steno-core", "steno-index"]),
+    ("steno-sandbox", &[]),
+    ("steno-capture", &["steno-core", "steno-index", "steno-sandbox"]),
     ("steno-query", &["steno-core", "steno-index"]),
     ("steno-proto", &[]),
     ("steno-daemon", &["steno-core", "steno-index", "steno-proto", "steno-query"]),

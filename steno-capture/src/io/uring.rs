@@ -12,15 +12,29 @@ pub(crate) struct UringSink {
     refused: VecDeque<Ended>,
 }
 
-impl UringSink {
-    /// A sink for at most `depth` writes at a time. The memory of `ring` is registered where the limits allow it.
+/// An io_uring that is made, while there are privileges to make it with, and that no thread uses yet.
+pub(crate) struct MadeUring(Uring<Progress>);
+
+impl MadeUring {
+    /// For at most `depth` writes at a time. The memory of `ring` is registered where the limits allow it.
     ///
     /// # Errors
     /// Where the kernel, a sysctl or a sandbox forbids io_uring.
     pub(crate) fn new(depth: u32, ring: Option<&Arc<RingMemory>>) -> io::Result<Self> {
-        Ok(Self { uring: Uring::new(depth, ring)?, refused: VecDeque::new() })
+        Ok(Self(Uring::new(depth, ring)?))
     }
 
+    /// Is the calling thread's from now on.
+    ///
+    /// # Errors
+    /// Where the kernel cannot be kept to writes.
+    pub(crate) fn begin(self) -> io::Result<UringSink> {
+        self.0.enable()?;
+        Ok(UringSink { uring: self.0, refused: VecDeque::new() })
+    }
+}
+
+impl UringSink {
     /// Whether writes of ring memory spare the kernel the mapping of its pages.
     pub(crate) fn is_registered(&self) -> bool {
         self.uring.is_registered()
@@ -124,7 +138,7 @@ mod tests {
         for through_cache in [false, true] {
             round_trip(&mut SyncSink::default(), through_cache);
             if steno_core::testkit::need(probe_uring().is_ok(), "io_uring") {
-                let mut sink = UringSink::new(8, None).unwrap();
+                let mut sink = MadeUring::new(8, None).unwrap().begin().unwrap();
                 assert!(!sink.is_registered());
                 round_trip(&mut sink, through_cache);
             }
@@ -137,7 +151,7 @@ mod tests {
         drop(full);
         let sinks: [Option<Box<dyn BlockSink>>; 2] = [
             Some(Box::new(SyncSink::default())),
-            UringSink::new(4, None).ok().map(|s| Box::new(s) as Box<dyn BlockSink>),
+            MadeUring::new(4, None).and_then(MadeUring::begin).ok().map(|s| Box::new(s) as Box<dyn BlockSink>),
         ];
         for mut sink in sinks.into_iter().flatten() {
             let file = Arc::new(PacketFile::existing(std::path::Path::new("/dev/full")));

@@ -19,6 +19,7 @@ use crate::{
     console::{debug, info, warning},
     error::words,
     ring::LossMeter,
+    sandbox::{self, Role},
     segment::Place,
     sys::LinkStatistics,
 };
@@ -61,7 +62,10 @@ impl Keeper {
         let (events, received) = mpsc::channel();
         // As soon as packets are let in: what passes later is in a ring of ours.
         let begins = plan.beyond().inspect_err(|e| debug!("no ledger: {}", words(e))).ok();
-        let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || plan.run(begins, &received))?;
+        let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
+            sandbox::keep_to(Role::Ledger);
+            plan.run(begins, &received);
+        })?;
         Ok((Self { thread, events: events.clone() }, events))
     }
 

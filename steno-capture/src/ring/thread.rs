@@ -4,6 +4,7 @@
 //! counted and given back to the kernel: the ring is drained whatever happens.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,11 +22,10 @@ use crate::{
     console::{debug, info, warning},
     counters::Counters,
     error::words,
-    flags::IoChoice,
-    io::{BlockSink, SyncSink, UringSink},
+    io::{BlockSink, MadeUring, SyncSink},
     ledger::Balance,
     segment::{Means, OpenSegment, Place, Sealer, SegmentWriter, WriterOptions, earlier},
-    sys::{self, AlignedBuffer, BlockMemory, RingMemory},
+    sys::{self, AlignedBuffer, BlockMemory},
     watchdog::Work,
 };
 
@@ -45,7 +45,8 @@ pub(crate) struct ThreadPlan {
     pub(crate) cpu: Option<usize>,
     pub(crate) place: Place,
     pub(crate) options: WriterOptions,
-    pub(crate) io: Option<IoChoice>,
+    /// What it writes by, or why not; none where that is not wanted.
+    pub(crate) uring: Option<io::Result<MadeUring>>,
     /// The first file.
     pub(crate) open: OpenSegment,
     pub(crate) sealer: Sealer,
@@ -79,15 +80,14 @@ pub(crate) struct PacketThread {
 }
 
 impl PacketThread {
-    /// To be called on the thread itself: an io_uring belongs to the thread that makes it.
+    /// To be called on the thread itself: an io_uring belongs to the thread that begins with it.
     pub(crate) fn new(plan: ThreadPlan) -> Self {
         if let Some(cpu) = plan.cpu
             && let Err(e) = sys::keep_to(cpu)
         {
             warning!("thread {} does not keep to processor {cpu}: {}", plan.number, words(&e));
         }
-        let in_flight = u32::try_from(plan.options.in_flight_max).unwrap_or(u32::MAX);
-        let (sink, how) = open_sink(plan.io, in_flight, plan.source.memory());
+        let (sink, how) = open_sink(plan.uring);
         let direct = if plan.open.file.is_direct() { "past" } else { "through" };
         info!("thread {} writes by {how}, {direct} the page cache", plan.number);
         let means = Means {
@@ -271,16 +271,16 @@ pub(crate) fn statistics_line(number: u16, counters: &Counters, since: Instant) 
 }
 
 /// The way to write that was asked for, or the best that works here; and what to call it.
-fn open_sink(choice: Option<IoChoice>, depth: u32, memory: &Arc<RingMemory>) -> (Box<dyn BlockSink>, String) {
-    if choice == Some(IoChoice::Sync) {
-        return (Box::new(SyncSink::default()), "pwrite, as asked".to_owned());
-    }
-    match UringSink::new(depth, Some(memory)) {
-        Ok(sink) => {
+fn open_sink(uring: Option<io::Result<MadeUring>>) -> (Box<dyn BlockSink>, String) {
+    match uring.map(|uring| uring.and_then(MadeUring::begin)) {
+        None => (Box::new(SyncSink::default()), "pwrite, as asked".to_owned()),
+        Some(Ok(sink)) => {
             let how =
                 if sink.is_registered() { "out of registered memory" } else { "out of memory that is not registered" };
             (Box::new(sink), format!("io_uring, {how}"))
         }
-        Err(e) => (Box::new(SyncSink::default()), format!("pwrite, as io_uring is not to be had here ({})", words(&e))),
+        Some(Err(e)) => {
+            (Box::new(SyncSink::default()), format!("pwrite, as io_uring is not to be had here ({})", words(&e)))
+        }
     }
 }

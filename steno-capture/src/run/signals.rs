@@ -19,6 +19,7 @@ use crate::{
     console::{self, info},
     control::Control,
     ring::Stop,
+    sandbox::{self, Role},
 };
 
 /// Exit status of a process that a second signal ends.
@@ -48,6 +49,7 @@ impl SignalHandlers {
         let mut signals = self.signals;
         let handle = signals.handle();
         let listen = move || {
+            sandbox::keep_to(Role::Signals);
             let mut terminated: Option<Instant> = None;
             for signal in signals.forever() {
                 if signal == SIGTERM && terminated.is_some_and(|first| first.elapsed() < ONE_REQUEST) {

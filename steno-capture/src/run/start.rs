@@ -2,7 +2,8 @@
 //!
 //! Signals, filter and account need nothing. Sockets need CAP_NET_RAW. Directories are made by who starts the capture, and
 //! given to the account. Then the process acts as the account, packets are let in, and the first files are made: whoever
-//! waits for a hidden file may send from then on. Only when all of that worked the way back to root is given up.
+//! waits for a hidden file may send from then on. Only when all of that worked the way back to root is given up, and with it
+//! everything else that a capture has no use for (`sandbox`), before there is a second thread.
 
 use std::{
     io,
@@ -22,14 +23,15 @@ use super::{
 };
 use crate::{
     CaptureError, Flags, IndexFormat, IoChoice, Seccomp, SourceChoice, Switch,
-    console::{Level, debug, info, shows, warning},
+    console::{self, Level, debug, info, shows, warning},
     control::Control,
     counters::Counters,
     error::words,
     filter::Filter,
-    io::probe_uring,
+    io::{MadeUring, probe_uring},
     ledger::{Balance, Entry, Identity, Keeper, LedgerPlan},
     ring::{Budget, LinkMeter, LossMeter, PacketSource, Sources, Stop, TapPlan, ThreadPlan, open_sources},
+    sandbox,
     segment::{OpenSegment, Place, Recovery, RecoveryPlan, Sealer, Sealing, Shares, WriterOptions, earlier},
     sys::{self, Acting, Cpus, Host, LinkStatistics},
 };
@@ -83,6 +85,9 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
         cpus: cpus.as_ref(),
     };
     let mut sources = open_sources(flags.source, &plan)?;
+    // Of who starts the capture, who may register more memory than who it becomes.
+    let urings: Vec<_> = sources.sources.iter().map(|source| make_uring(flags, &**source)).collect();
+    steno_sandbox::bound();
     let dir = flags.dir.clone().unwrap_or_default();
     let (directories, places) = Directories::make(&dir, flags.threads, target.account)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -94,13 +99,17 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
         return Err(become_failed(&target, e));
     }
     directories.keep();
-    let signals = signals.obey(Arc::clone(&stop), control.clone())?;
     let Sources { sources, kind } = sources;
+    let asked = Asked::of(sources.first().map(|source| source.interface()));
+    let own: Vec<_> = places.iter().flat_map(|place| [&place.packets_dir, &place.index_dir]).cloned().collect();
+    sandbox::confine(&own, flags.seccomp.unwrap_or(Seccomp::Kill));
+    console::print_apart();
+    let signals = signals.obey(Arc::clone(&stop), control.clone())?;
     let parts = Parts { flags, filter, cpus, kind, clock, stop: Arc::clone(&stop), control: control.clone() };
     let first: Vec<_> = files.iter().map(|file| file.paths.id()).collect();
-    let interface = sources.first().map(|source| source.interface());
-    let threads = parts.threads(sources, places.clone(), files, earlier)?;
-    let (ledger, recovered) = parts.ledger(interface, &places, &threads, before).unzip();
+    let threads = parts.threads(sources.into_iter().zip(urings), places.clone(), files, earlier)?;
+    let Asked { link, counts } = asked;
+    let (ledger, recovered) = parts.ledger(counts, &places, &threads, before).unzip();
     let recovery = parts.recovery(&places, first, recovered)?;
     info!("capturing from {} into {} with {} threads", flags.iface, dir.display(), flags.threads);
     Ok(Started {
@@ -108,7 +117,7 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
         ledger,
         counters: threads.iter().map(|t| Arc::clone(&t.counters)).collect(),
         losses: threads.iter().map(|t| Arc::clone(&t.losses)).collect(),
-        link: threads.first().and_then(|thread| link_meter(&*thread.source)),
+        link,
         threads,
         stop,
         signals,
@@ -118,10 +127,29 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
     })
 }
 
-/// What the interface drops by itself is worth knowing, and no condition.
-fn link_meter(source: &dyn PacketSource) -> Option<LinkMeter> {
-    let meter = LinkMeter::new(source.interface(), SystemClock.now());
-    meter.inspect_err(|e| warning!("what the interface itself drops is not known: {}", words(e))).ok()
+/// What is asked of the interface while packets are captured, over sockets that cannot be opened any more once the process is
+/// confined.
+struct Asked {
+    /// What it drops by itself: worth knowing, and no condition.
+    link: Option<LinkMeter>,
+    /// What it counts, and whose count that is; none where there is no interface.
+    counts: Option<io::Result<(Identity, LinkStatistics)>>,
+}
+
+impl Asked {
+    fn of(interface: Option<u32>) -> Self {
+        let link = interface.and_then(|interface| {
+            let meter = LinkMeter::new(interface, SystemClock.now());
+            meter.inspect_err(|e| warning!("what the interface itself drops is not known: {}", words(e))).ok()
+        });
+        let counts = |interface| Ok((Identity::of(interface)?, LinkStatistics::of(interface)?));
+        Self { link, counts: interface.map(counts) }
+    }
+}
+
+/// What a packet thread is to write by, unless that is not wanted.
+fn make_uring(flags: &Flags, source: &dyn PacketSource) -> Option<io::Result<MadeUring>> {
+    (flags.io != Some(IoChoice::Sync)).then(|| MadeUring::new(flags.in_flight_max(), Some(source.memory())))
 }
 
 /// What is understood, and not to be had.
@@ -142,13 +170,6 @@ fn tell_what_is_not_in_force(flags: &Flags) {
     }
     if flags.source == SourceChoice::AfXdp && flags.fanout_type.is_some() {
         warning!("--fanout_type is not in force with AF_XDP: the network card shares packets among its queues");
-    }
-    match flags.seccomp {
-        Some(Seccomp::None) => {}
-        Some(Seccomp::Trace | Seccomp::Kill) => {
-            warning!("--seccomp is not in force in this version: no call is forbidden")
-        }
-        None => debug!("no system call is forbidden in this version (--seccomp)"),
     }
 }
 
@@ -265,7 +286,7 @@ impl Parts<'_> {
     /// Begins the ledger, where every packet that the interface counts is one for these sockets, and an index tells of what is lost.
     fn ledger(
         &self,
-        link: Option<u32>,
+        counts: Option<io::Result<(Identity, LinkStatistics)>>,
         places: &[Place],
         threads: &[ThreadPlan],
         earlier: Option<Entry>,
@@ -284,34 +305,34 @@ impl Parts<'_> {
             }
             return None;
         }
-        let plan = |interface: u32| -> io::Result<LedgerPlan> {
+        let plan = |(identity, link)| {
             let gap_began = threads.first().and_then(|thread| thread.captured_until);
-            Ok(LedgerPlan {
-                identity: Identity::of(interface)?,
-                link: LinkStatistics::of(interface)?,
+            LedgerPlan {
+                identity,
+                link,
                 places: places.to_vec(),
                 first: threads.iter().map(|thread| thread.open.paths.id()).collect(),
                 meters: threads.iter().map(|thread| Arc::clone(&thread.losses)).collect(),
                 balances: threads.iter().map(|thread| Arc::clone(&thread.balance)).collect(),
                 earlier,
                 gap_began: gap_began.unwrap_or_else(|| self.clock.now()),
-            })
+            }
         };
-        let started = plan(link?).and_then(Keeper::start);
+        let started = counts?.map(plan).and_then(Keeper::start);
         started.inspect_err(|e| debug!("what passes when nothing is captured is not counted: {}", words(e))).ok()
     }
 
     fn threads(
         &self,
-        sources: Vec<Box<dyn PacketSource>>,
+        sources: impl Iterator<Item = (Box<dyn PacketSource>, Option<io::Result<MadeUring>>)>,
         places: Vec<Place>,
         files: Vec<OpenSegment>,
         earlier: Vec<Option<TimestampNs>>,
     ) -> Result<Vec<ThreadPlan>, CaptureError> {
         let budget = Arc::new(Budget::new(self.flags.count));
-        let parts = (0..).zip(sources.into_iter().zip(places).zip(files.into_iter().zip(earlier)));
+        let parts = (0..).zip(sources.zip(places).zip(files.into_iter().zip(earlier)));
         parts
-            .map(|(number, ((source, place), (open, captured_until)))| {
+            .map(|(number, (((source, uring), place), (open, captured_until)))| {
                 let counters = Arc::new(Counters::default());
                 let flags = self.flags;
                 let sealing = Sealing {
@@ -333,7 +354,7 @@ impl Parts<'_> {
                     cpu: self.cpus.as_ref().and_then(|cpus| cpus.of_thread(number)),
                     place,
                     options: self.options(number),
-                    io: flags.io,
+                    uring,
                     open,
                     sealer,
                     clock: Arc::clone(&self.clock),

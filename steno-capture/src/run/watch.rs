@@ -22,6 +22,7 @@ use crate::{
     console::{self, debug, info, warning},
     counters::{Counter, Counters},
     ring::{PacketThread, Stop, ThreadPlan, statistics_line},
+    sandbox::{self, Role},
     watchdog::{Pulse, Stuck, Watchdog, Work},
 };
 
@@ -55,6 +56,7 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
         })
         .collect();
     drop(alive);
+    sandbox::keep_to(Role::Watch);
     if spawned.iter().all(Result::is_ok) {
         control.ready(spawned.len());
     }
@@ -75,6 +77,9 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
             control.clock(step);
             warn_of(step);
         }
+        if sandbox::replaced().is_some() {
+            stop.ask();
+        }
         if let Some(stuck) = watchdog.as_mut().and_then(Watchdog::look) {
             end_at_once(&stuck);
         }
@@ -94,10 +99,14 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
     losses.iter().for_each(|meter| meter.read());
     tell_counters();
     report(&counters);
-    ended.and_then(|()| match sum(&counters, |c| &c.unpublished) {
+    ended?;
+    if let Some(path) = sandbox::replaced() {
+        return Err(CaptureError::Replaced { path: path.to_owned() });
+    }
+    match sum(&counters, |c| &c.unpublished) {
         0 => Ok(()),
         segments => Err(CaptureError::Unpublished { segments }),
-    })
+    }
 }
 
 /// Packets are stamped by the clock: who asks by time has to know.
@@ -132,7 +141,9 @@ fn spawn(plan: ThreadPlan, name: &str, alive: mpsc::Sender<()>) -> Result<Packet
         // Dropped when the thread ends, in whatever way.
         let _alive = alive;
         let _stop = StopAtEnd { stop, counters };
-        PacketThread::new(plan).run()
+        let thread = PacketThread::new(plan);
+        sandbox::keep_to(Role::Packet);
+        thread.run()
     };
     let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
     thread.map_err(|source| CaptureError::System { what: "start a thread", source })

@@ -20,6 +20,7 @@ use crate::{
     console::{debug, error, info, warning},
     control::Control,
     ring::Stop,
+    sandbox::{self, Role},
     sys,
 };
 
@@ -60,6 +61,7 @@ impl Recovery {
             if let Err(e) = sys::set_nice_level(NICE_LEVEL) {
                 debug!("the nice level of the recovery stays as it is: {e}");
             }
+            sandbox::keep_to(Role::Recovery);
             plan.run();
         })?;
         Ok(Self(thread))

@@ -20,6 +20,7 @@ use crate::{
     control::Control,
     counters::Counters,
     ledger::{Accounted, Balance},
+    sandbox::{self, Role},
     sys,
 };
 
@@ -76,6 +77,7 @@ impl Sealer {
             {
                 warning!("the nice level of this thread stays as it is: {e}");
             }
+            sandbox::keep_to(Role::Index);
             let indexer = sealing.index.map(Indexer::new);
             IndexThread { jobs: received, used, indexer, failed: VecDeque::new(), sealing }.run();
         })?;
@@ -218,6 +220,10 @@ impl IndexThread {
             Err(e) => {
                 let again = if matches!(e, SealError::Index { .. }) { "" } else { "; it is tried again" };
                 error!("failed to publish {}: {e}{again}", job.paths.packet_file().display());
+                [job.paths.packet_file(), job.paths.index_file()]
+                    .iter()
+                    .filter_map(|f| f.parent())
+                    .for_each(sandbox::look_at);
                 // The packets are on the disk: no need to keep a second account of them.
                 self.give_back(job.log.take());
                 self.failed.push_back(job);

@@ -23,6 +23,7 @@ use crate::{
     counters::Counters,
     error::words,
     io::{BlockSink, BlockWrite, Ended, Ticket},
+    sandbox,
     sys::BlockMemory,
     watchdog::Work,
 };
@@ -276,6 +277,7 @@ impl SegmentWriter {
             }
             Err(e) => {
                 self.failure.strike_out(now, &format!("failed to open a packet file: {e}"));
+                sandbox::look_at(&self.place.packets_dir);
                 false
             }
         }

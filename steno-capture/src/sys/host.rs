@@ -33,8 +33,12 @@ pub(crate) fn allow_nice_level(level: i32) -> io::Result<()> {
     raise(Resource::Nice, u64::try_from(20 - level).unwrap_or_default())
 }
 
-/// Lets the process lock, and register for I/O, this much memory more (RLIMIT_MEMLOCK).
+/// Lets the process lock, and register for I/O, this much memory more (RLIMIT_MEMLOCK); as much as it likes where it may choose.
+/// The kernel counts what is registered for all captures of a user together.
 pub(crate) fn allow_locked_memory(bytes: u64) -> io::Result<()> {
+    if setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_ok() {
+        return Ok(());
+    }
     let now = getrlimit(Resource::Memlock).current;
     now.map_or(Ok(()), |now| raise(Resource::Memlock, now.saturating_add(bytes)))
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use io_uring::{IoUring, opcode, types};
+use io_uring::{IoUring, opcode, register::Restriction, types};
 
 use super::{BlockMemory, RingMemory};
 
@@ -37,16 +37,17 @@ pub(crate) struct Uring<T> {
 }
 
 impl<T> Uring<T> {
-    /// An io_uring for at most `depth` operations at a time, to be used by the calling thread alone. Fails where the
-    /// kernel, a sysctl or a sandbox forbids io_uring.
+    /// An io_uring for at most `depth` operations at a time, which takes none before [`Self::enable`]. What it may register is a
+    /// matter of who makes it, not of who uses it. Fails where the kernel, a sysctl or a sandbox forbids io_uring.
     pub(crate) fn new(depth: u32, ring: Option<&Arc<RingMemory>>) -> io::Result<Self> {
         let uring = IoUring::builder()
             .setup_single_issuer()
             .setup_coop_taskrun()
             .setup_defer_taskrun()
             .setup_taskrun_flag()
+            .setup_r_disabled()
             .build(depth)
-            .or_else(|_| IoUring::new(depth))?;
+            .or_else(|_| IoUring::builder().setup_r_disabled().build(depth))?;
         if !uring.params().is_feature_ext_arg() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring of Linux 5.11 or later is needed"));
         }
@@ -57,6 +58,14 @@ impl<T> Uring<T> {
             new.registered = Some(Arc::clone(ring));
         }
         Ok(new)
+    }
+
+    /// The kernel takes operations from now on, of the calling thread alone, and none but writes: what is done by them is not
+    /// seen by any filter of system calls.
+    pub(crate) fn enable(&self) -> io::Result<()> {
+        let writes = [opcode::Write::CODE, opcode::WriteFixed::CODE];
+        self.uring.submitter().register_restrictions(&mut writes.map(Restriction::sqe_op))?;
+        self.uring.submitter().register_enable_rings()
     }
 
     /// Whether the ring's memory could be registered.

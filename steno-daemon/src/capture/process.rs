@@ -50,12 +50,22 @@ pub enum Exit {
     NotStarted(String),
 }
 
+impl Exit {
+    /// Whether it made a system call that its sandbox forbids.
+    pub(super) fn is_forbidden_call(&self) -> bool {
+        matches!(self, Self::Ended(status) if status.signal() == Some(Signal::SYS.as_raw()))
+    }
+}
+
 /// A fragment that reads after "stenotype ": `exited with status 1`, `was killed by signal 9`.
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended(status) => match (status.code(), status.signal()) {
                 (Some(code), _) => write!(f, "exited with status {code}"),
+                (None, Some(signal)) if self.is_forbidden_call() => {
+                    write!(f, "was killed by signal {signal}: it made a system call that its sandbox forbids")
+                }
                 (None, Some(signal)) if status.core_dumped() => write!(f, "was killed by signal {signal}, core dumped"),
                 (None, Some(signal)) => write!(f, "was killed by signal {signal}"),
                 (None, None) => write!(f, "ended: {status}"),

@@ -284,6 +284,12 @@ impl Run {
             retry_in_s = wait.as_secs_f64(),
             "stenotype {exit}; nothing is captured until it runs again, queries go on"
         );
+        if exit.is_forbidden_call() {
+            warn!(
+                interface = shared.source,
+                "the kernel's log names the call; with \"--seccomp=trace\" among its Flags stenotype makes it, and goes on"
+            );
+        }
         let until = Instant::now() + wait;
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|l| !l.is_zero()) {
             if shared.stop_requested() {
