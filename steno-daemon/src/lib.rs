@@ -7,6 +7,7 @@ pub mod answer;
 pub mod capture;
 pub mod catalogue;
 pub mod config;
+pub mod confine;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -14,7 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("steno-capture", &["steno-core", "steno-index", "steno-sandbox"]),
     ("steno-query", &["steno-core", "steno-index"]),
     ("steno-proto", &[]),
-    ("steno-daemon", &["steno-core", "steno-index", "steno-proto", "steno-query"]),
+    ("steno-daemon", &["steno-core", "steno-index", "steno-proto", "steno-query", "steno-sandbox"]),
     ("steno-cli", &["steno-core", "steno-index", "steno-proto", "steno-query"]),
     ("steno-benches", &[]),
     ("xtask", &[]),

@@ -22,6 +22,7 @@ use super::{sensor_settings, signals};
 use crate::{
     capture::ChildState,
     config::{Config, Flags, Loaded, Problem, USAGE, embedded},
+    confine,
     log::{self, Destination, LogSettings},
     metrics::Metrics,
     notify,
@@ -92,8 +93,10 @@ fn check(flags: &Flags) -> anyhow::Result<()> {
 
 fn daemon(flags: &Flags) -> anyhow::Result<()> {
     let destination = log::init(&LogSettings::from_environment(flags.verbosity, flags.syslog)?)?;
+    confine::hide();
     let ended = load(flags).and_then(|started| {
-        let runtime = Builder::new_multi_thread().enable_all().thread_name("serve").build();
+        let runtime =
+            Builder::new_multi_thread().enable_all().thread_name("serve").on_thread_start(confine::serve_only).build();
         let runtime = runtime.context("failed to start the async runtime")?;
         let served = runtime.block_on(serve(started));
         // Whatever still runs belongs to a client that was given up.

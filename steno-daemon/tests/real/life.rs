@@ -56,6 +56,40 @@ fn a_segment_is_answered_from_within_a_second_of_its_publication() {
 }
 
 #[test]
+fn threads_that_clients_reach_are_confined_and_stenotype_is() {
+    let Some(bench) = Bench::enter() else { return };
+    bench.configure(&FLAGS, None);
+    let daemon = bench.start();
+    let mut client = Client::connect(&bench.data());
+    let traffic = Traffic::start(500);
+    until("its segments are answered from", || client.query("udp").unwrap().receipt.packets > 0);
+    let field = |status: &str, name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+        value.unwrap().to_owned()
+    };
+    let threads = |process: u32| -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+        tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).collect()
+    };
+    let stenotype = client.status().unwrap().captures.remove(0).pid;
+    for status in threads(stenotype) {
+        let seen = ["CapEff", "NoNewPrivs", "Seccomp"].map(|name| field(&status, name));
+        assert_eq!(seen, ["0000000000000000", "1", "2"], "{status}");
+    }
+    let of_daemon = threads(daemon.pid());
+    let names = ["serve", "catalogue", "retention", "segments"];
+    let serving: Vec<_> = of_daemon.iter().filter(|status| names.contains(&&*field(status, "Name"))).collect();
+    assert!(serving.len() >= names.len(), "{of_daemon:?}");
+    for status in serving {
+        // What root needs for files that are another user's: CAP_DAC_OVERRIDE and CAP_LEASE.
+        assert_eq!(["CapEff", "NoNewPrivs", "Seccomp"].map(|name| field(status, name)), ["0000000010000002", "1", "2"]);
+    }
+    let sent = traffic.stop();
+    until("all that was sent is sealed", || client.query("udp").unwrap().receipt.packets == sent);
+    assert_eq!(daemon.stop().code(), Some(0), "{}", bench.log());
+}
+
+#[test]
 fn a_stenotype_that_gives_up_root_is_heard_and_writes_where_the_daemon_reads() {
     let Some(bench) = Bench::enter() else { return };
     // Without --uid and --gid it becomes nobody, as in 1.0.1. What the daemon makes for it is its own.
