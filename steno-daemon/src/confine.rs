@@ -173,6 +173,9 @@ const CALLS: &[Call] = &[
     call!(SYS_umask, "files are written"),
     call!(SYS_unlinkat, "files are made, named and removed"),
     call!(SYS_renameat2, "files are made, named and removed"),
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    call!(SYS_renameat, "files are made, named and removed"),
+    call!(SYS_fchmod, "files are made, named and removed"),
     call!(SYS_linkat, "files are made, named and removed"),
     call!(SYS_mkdirat, "files are made, named and removed"),
     call!(SYS_symlinkat, "files are made, named and removed"),
@@ -219,8 +222,6 @@ const CALLS: &[Call] = &[
     call!(SYS_unlink, "the same, by older calls"),
     #[cfg(target_arch = "x86_64")]
     call!(SYS_rename, "the same, by older calls"),
-    #[cfg(target_arch = "x86_64")]
-    call!(SYS_renameat, "the same, by older calls"),
     #[cfg(target_arch = "x86_64")]
     call!(SYS_link, "the same, by older calls"),
     #[cfg(target_arch = "x86_64")]

@@ -149,7 +149,7 @@ const FILES: &[Call] = &[
     call!(SYS_faccessat2, "the same, by the rights that the process has"),
     call!(SYS_getdents64, "lists them"),
     call!(SYS_renameat2, "publishes them"),
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     call!(SYS_renameat, "the same"),
     call!(SYS_linkat, "keeps a damaged index beside the new one"),
     call!(SYS_unlinkat, "removes those that are empty"),

@@ -9,16 +9,24 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, ErrorKind, Write},
-    os::unix::{
-        ffi::{OsStrExt, OsStringExt},
-        fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink},
+    os::{
+        fd::AsFd,
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink},
+        },
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use rustix::{fs::FlockOperation, io::Errno, process::Pid};
+use rustix::{
+    fs::{FlockOperation, fstat, fstatfs},
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 
-use super::{CaptureError, ThreadDirectories, backoff, meeting};
+use super::{CaptureError, ThreadDirectories, backoff, meeting, process::wait_readable};
 
 /// What the names of these directories begin with.
 const PREFIX: &str = "stenographer-";
@@ -40,6 +48,8 @@ pub(super) struct Orphan {
     pub(super) pid: Pid,
     /// `starttime` of proc_pid_stat(5): with the number, it names a process for good.
     start_ticks: u64,
+    /// What names it where proc(5) does not show it.
+    inode: Option<u64>,
     /// What it was started with.
     pub(super) arguments: Vec<OsString>,
 }
@@ -47,7 +57,15 @@ pub(super) struct Orphan {
 impl Orphan {
     /// Whether its number still belongs to it.
     pub(super) fn is_alive(&self) -> bool {
-        start_ticks(self.pid).is_ok_and(|ticks| ticks == self.start_ticks)
+        self.is_still_the_one(start_ticks(self.pid))
+    }
+
+    fn is_still_the_one(&self, start_ticks: io::Result<u64>) -> bool {
+        match start_ticks {
+            Ok(ticks) => ticks == self.start_ticks,
+            // Gone, or hidden: what cannot be looked into is not shown to others than root where proc(5) is mounted with `hidepid=`.
+            Err(_) => self.inode.is_some() && inode(self.pid) == self.inode,
+        }
     }
 }
 
@@ -84,7 +102,10 @@ impl RunDirectory {
 
     /// Notes which process captures into this directory, and with what arguments.
     pub(super) fn note(&self, pid: Pid, arguments: &[OsString]) -> io::Result<()> {
-        let mut text = format!("{} {}", pid.as_raw_nonzero(), start_ticks(pid)?).into_bytes();
+        let (started, inode) = (start_ticks(pid), inode(pid));
+        let started = if inode.is_some() { started.unwrap_or_default() } else { started? };
+        let inode = inode.map(|inode| format!(" {inode}")).unwrap_or_default();
+        let mut text = format!("{} {started}{inode}", pid.as_raw_nonzero()).into_bytes();
         for argument in arguments {
             text.push(0);
             text.extend_from_slice(argument.as_bytes());
@@ -183,10 +204,12 @@ fn leads_to(path: &Path, threads: &[ThreadDirectories]) -> Option<PathBuf> {
 fn read_note(path: &Path) -> Option<Orphan> {
     let text = fs::read(path.join(NOTE)).ok()?;
     let mut parts = text.split(|b| *b == 0);
-    let (pid, ticks) = str::from_utf8(parts.next()?).ok()?.split_once(' ')?;
-    let pid = Pid::from_raw(pid.parse().ok().filter(|pid| *pid > 1)?)?;
+    let mut numbers = str::from_utf8(parts.next()?).ok()?.split(' ');
+    let pid = Pid::from_raw(numbers.next()?.parse().ok().filter(|pid| *pid > 1)?)?;
+    let start_ticks = numbers.next()?.parse().ok()?;
+    let inode = numbers.next().and_then(|inode| inode.parse().ok());
     let arguments = parts.map(|a| OsString::from_vec(a.to_vec())).collect();
-    Some(Orphan { pid, start_ticks: ticks.parse().ok()?, arguments })
+    Some(Orphan { pid, start_ticks, inode, arguments })
 }
 
 /// When the process was started, in clock ticks since boot: field 22 of `/proc/PID/stat`. A process that has ended and
@@ -204,6 +227,17 @@ fn start_ticks(pid: Pid) -> io::Result<u64> {
         .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "/proc/PID/stat has no start time"))
 }
 
+/// What no other process has in common with this one until the next boot, its number and its start aside: the number of its file in
+/// pidfs. None before Linux 6.9, and of one that has ended.
+fn inode(pid: Pid) -> Option<u64> {
+    /// linux/magic.h
+    const PID_FS_MAGIC: u64 = 0x5049_4446;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let is_pidfs = fstatfs(&pidfd).is_ok_and(|fs| u64::try_from(fs.f_type) == Ok(PID_FS_MAGIC));
+    let runs = wait_readable(&[pidfd.as_fd()], Duration::ZERO).is_ok_and(|ended| ended == [false]);
+    if is_pidfs && runs { fstat(&pidfd).ok().map(|stat| stat.st_ino) } else { None }
+}
+
 fn random() -> u64 {
     // 32 bits are enough: create_dir refuses a name that is there.
     backoff::random() >> 32
@@ -212,6 +246,8 @@ fn random() -> u64 {
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
+
+    use steno_core::testkit::need;
 
     use super::*;
 
@@ -297,6 +333,33 @@ mod tests {
         }
         child.kill().unwrap();
         let _ = child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_that_is_not_shown_is_known_by_its_inode() {
+        let mut child = sleeper();
+        let pid = Pid::from_child(&child);
+        let Some(inode) = inode(pid) else {
+            let _ = need(false, "pidfs (Linux 6.9)");
+            child.kill().unwrap();
+            let _ = child.wait().unwrap();
+            return;
+        };
+        // What proc(5) shows none of.
+        let hidden = |pid: Pid, inode: u64| {
+            let known = Orphan { pid, start_ticks: 0, inode: Some(inode), arguments: Vec::new() };
+            known.is_still_the_one(Err(ErrorKind::NotFound.into()))
+        };
+        assert!(hidden(pid, inode));
+        assert!(!hidden(pid, inode + 1));
+        child.kill().unwrap();
+        // It has ended, and is not reaped.
+        while super::inode(pid).is_some() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!hidden(pid, inode));
+        let _ = child.wait().unwrap();
+        assert!(!hidden(pid, inode));
     }
 
     #[test]
