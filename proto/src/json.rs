@@ -134,6 +134,20 @@ pub fn folds_to(key: &str, name: &str) -> bool {
     key.chars().map(fold).eq(name.chars().map(fold))
 }
 
+/// JSON with everything beyond printable ASCII as an escape (RFC 8259, section 7). Its texts alone can hold such.
+pub fn ascii(json: &str) -> String {
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        if matches!(c, ' '..='~') {
+            line.push(c);
+        } else {
+            let mut units = [0; 2];
+            line.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

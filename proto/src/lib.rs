@@ -2,11 +2,12 @@
 //! exchanged behind (steps 13 and 14 of the data flow).
 //!
 //! [`v1`] is `steno/v1/steno.proto`, [`legacy`] is `steno.proto`, the service of stenographer 1.0.1, [`certs`] is the
-//! directory of certificates, and [`json`] reads the configuration file that both sides look into, [`places`] finds its keys.
+//! directory of certificates, [`audit`] the log of who asked what, and [`json`] reads the configuration file that both sides look into, [`places`] finds its keys.
 //! Nothing here opens a socket or knows what a packet is.
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod certs;
 pub mod json;
 pub mod places;

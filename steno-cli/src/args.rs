@@ -1,6 +1,7 @@
 //! The command line as clap knows it: from these definitions come the parser, the help texts, the man pages and the shell
 //! completions. What the commands do is in [`crate::command`].
 
+mod audit;
 mod index;
 mod keys;
 
@@ -9,6 +10,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use audit::{AuditCommand, AuditVerifyArgs};
 pub use index::{BuildArgs, ConvertArgs, DumpArgs, IndexCommand, IndexFormat, IndexOutputArgs};
 pub use keys::{KeyKind, KeysClientArgs, KeysCommand, KeysInitArgs, KeysRevokeArgs, WantedArgs};
 
@@ -61,6 +63,9 @@ pub enum Command {
     /// Look into an index, make one from a packet file, or convert one
     #[command(subcommand, arg_required_else_help = true)]
     Index(IndexCommand),
+    /// Check the audit log of a sensor
+    #[command(subcommand, arg_required_else_help = true)]
+    Audit(AuditCommand),
     /// Make certificates: of the CA, of the sensor, of its clients
     #[command(subcommand, arg_required_else_help = true)]
     Keys(KeysCommand),

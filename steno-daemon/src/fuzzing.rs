@@ -8,6 +8,7 @@ use steno_core::{Clock, FixedClock, TimestampNs};
 use crate::{
     access::{Access, Principal},
     answer::{Answers, Bounds, Host, LegacyLimits, capture_counts, services},
+    audit::AuditLog,
     capture::{CaptureStatus, ThreadDirectories},
     metrics::Metrics,
     retention::{self, ThreadRetention},
@@ -39,10 +40,9 @@ pub async fn sensor(
     let threads = vec![ThreadRetention { directories: directories.clone(), bounds: retention::Bounds::default() }];
     let settings = SensorSettings { threads, ..SensorSettings::default() };
     let sensor = Sensor::open(settings, Arc::clone(&clock), &metrics)?;
-    let answers = Answers::new(sensor.view(), Bounds::default(), clock, metrics.clone());
+    let answers = Answers::new(sensor.view(), Bounds::default(), clock, metrics, AuditLog::none());
     let host = Host { started: now, directories: vec![directories], certificates: Arc::new(|| None) };
-    let served: Result<Router, ServeError> =
-        router(&answers, services(&answers, host, LegacyLimits::default()), metrics).await;
+    let served: Result<Router, ServeError> = router(&answers, services(&answers, host, LegacyLimits::default())).await;
     // Whoever has a certificate may ask everything.
     let asker = Access::new(None, Metrics::new()).asker(Principal::unknown(), ([192, 0, 2, 1], 1).into());
     Ok((sensor, served?.layer(Extension(asker))))

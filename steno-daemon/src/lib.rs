@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod answer;
+pub mod audit;
 pub mod capture;
 pub mod catalogue;
 pub mod config;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use steno_proto::certs::CertDir;
+use steno_proto::{audit::Verifier, certs::CertDir};
 
 /// Says that it captures, until it is asked to end.
 const GOOD: &str = r#"
@@ -180,6 +180,40 @@ fn it_says_when_it_is_ready_and_stops_capture_last() {
     assert!(place("daemon: stopping") < place("capture has stopped"));
     assert!(place("capture has stopped") < place("daemon: stopped"));
     assert!(!log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn the_audit_log_goes_on_in_a_new_file_where_the_old_one_was_moved_before_sighup() {
+    let bench = bench(GOOD);
+    let (path, old) = (bench.root.path().join("audit.log"), bench.root.path().join("audit.log.1"));
+    let mut config: serde_json::Value = serde_json::from_slice(&fs::read(bench.config()).unwrap()).unwrap();
+    config["Audit"] = path.display().to_string().into();
+    fs::write(bench.config(), config.to_string()).unwrap();
+    let daemon = bench.start();
+    let _ready = bench.told("READY=1");
+    bench.until("its first line", || fs::read(&path).is_ok_and(|text| text.ends_with(b"\n")));
+    // Where it was not moved it is the same file still.
+    daemon.signal(Signal::HUP);
+    bench.until("certificates are read again", || bench.log().contains("certificates read again"));
+    fs::rename(&path, &old).unwrap();
+    daemon.signal(Signal::HUP);
+    bench.until("a new file", || fs::read_to_string(&path).is_ok_and(|text| text.contains("\"why\":\"rotation\"")));
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o137, 0, "{mode:o}");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait().code(), Some(0), "{}", bench.log());
+    let verify = |files: &[&Path]| {
+        let head = fs::read_to_string(bench.root.path().join("audit.log.head")).unwrap().parse().unwrap();
+        let mut verifier = Verifier::new(vec![head]);
+        for file in files {
+            verifier.file(&file.display().to_string(), fs::read(file).unwrap().as_slice()).unwrap();
+        }
+        verifier.finish()
+    };
+    let report = verify(&[&old, &path]);
+    // Its start; the rotation, and its end.
+    assert_eq!((report.findings, report.lines, report.first), (vec![], 3, Some(1)));
+    assert!(!verify(&[&path, &old]).holds() && !verify(&[&old]).holds());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Data goes to standard output, all else to standard error. A reader of standard output that goes away ends a command
 //! with success: it has all that it wanted.
 
+mod audit;
 mod deliver;
 mod error;
 mod explain;

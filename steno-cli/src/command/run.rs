@@ -9,9 +9,9 @@ use std::{
 
 use clap::Parser as _;
 
-use super::{CommandError, explain, export, flows, generate, help, import, index, keys, read, status, verify};
+use super::{CommandError, audit, explain, export, flows, generate, help, import, index, keys, read, status, verify};
 use crate::{
-    args::{Cli, Command, IndexCommand, KeysCommand, StoreArgs},
+    args::{AuditCommand, Cli, Command, IndexCommand, KeysCommand, StoreArgs},
     demo,
     exit::Exit,
     interrupt::flag_on_signal,
@@ -45,6 +45,7 @@ fn dispatch(command: Command) -> Result<Exit, CommandError> {
         Command::Index(IndexCommand::Dump(args)) => index::dump(args),
         Command::Index(IndexCommand::Build(args)) => index::build(args, signals()?.as_ref()),
         Command::Index(IndexCommand::Convert(args)) => index::convert(args, signals()?.as_ref()),
+        Command::Audit(AuditCommand::Verify(args)) => audit::verify(args),
         Command::Keys(KeysCommand::Init(args)) => keys::init(args),
         Command::Keys(KeysCommand::Client(args)) => keys::client(args),
         Command::Keys(KeysCommand::Revoke(args)) => keys::revoke(args),

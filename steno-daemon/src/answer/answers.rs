@@ -11,18 +11,22 @@ use std::{
 
 use bytes::Bytes;
 use steno_core::{Clock, SegmentId, TimestampNs, pcap::Format};
-use steno_proto::v1::{self, Truncation};
+use steno_proto::{
+    audit::Asked,
+    v1::{self, Truncation},
+};
 use steno_query::{Answer, Cancel, Options, Query, QueryErrors, Scope, TimeSet};
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::sleep};
 
 use super::{
-    Bounds, HangUp, Parts, Refused, convert,
+    Bounds, HangUp, Parts, Refused, Turn, audited, convert,
     limits::{Gate, Ticket},
     segments,
-    worker::{self, Over, SensorBounds, Transport, Worker},
+    worker::{self, Over, SensorBounds, Tally, Transport, Worker},
 };
 use crate::{
     access::{Action, Asker},
+    audit::{AuditLog, Entry},
     metrics::{Method, Metrics, Outcome},
     retention::Pin,
     sensor::SensorView,
@@ -32,6 +36,8 @@ use crate::{
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 /// How long no query has run before memory is given back: one after another needs it again at once.
 const REST: Duration = Duration::from_millis(500);
+/// Looks at the sensor as a whole at once.
+const LOOKS: usize = 2;
 /// Flows of a batch.
 const BATCH_FLOWS: usize = 256;
 
@@ -45,7 +51,10 @@ struct Inner {
     gate: Gate,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    audit: AuditLog,
     counts: Arc<Counts>,
+    /// Looks at the sensor as a whole that may go on at once: more would take all threads from queries.
+    looks: Semaphore,
 }
 
 /// A question.
@@ -69,6 +78,8 @@ pub struct Ask {
     pub follow: bool,
     /// Who hangs up where nothing is taken of the answer any more.
     pub hang_up: HangUp,
+    /// The query as it was sent.
+    pub text: String,
 }
 
 impl Ask {
@@ -84,14 +95,15 @@ impl Ask {
             deadline: None,
             follow: false,
             hang_up: HangUp::default(),
+            text: String::new(),
         }
     }
 }
 
 /// A question, held to what is in reach of who asks. What is run is given one, and no other question.
-struct Held {
-    ask: Ask,
-    scope: Option<Arc<Scope>>,
+pub(super) struct Held {
+    pub(super) ask: Ask,
+    pub(super) scope: Option<Arc<Scope>>,
     /// When a packet of the answer may have arrived.
     times: TimeSet,
 }
@@ -185,20 +197,31 @@ impl Counts {
 }
 
 impl Answers {
-    /// Answers from what `view` shows, within `bounds`. `clock` says what `now` means in a query.
-    pub fn new(view: SensorView, bounds: Bounds, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+    /// Answers from what `view` shows, within `bounds`. `clock` says what `now` means in a query. What is answered is written
+    /// down in `audit` before.
+    pub fn new(view: SensorView, bounds: Bounds, clock: Arc<dyn Clock>, metrics: Metrics, audit: AuditLog) -> Self {
         let gate = Gate::new(&bounds);
-        Self(Arc::new(Inner { view, bounds, gate, clock, metrics, counts: Arc::default() }))
+        Self(Arc::new(Inner {
+            view,
+            bounds,
+            gate,
+            clock,
+            metrics,
+            audit,
+            counts: Arc::default(),
+            looks: Semaphore::new(LOOKS),
+        }))
     }
 
-    /// Reads a query. One that does not parse is counted as refused.
+    /// Reads a query. One that does not parse is refused.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn parse(&self, method: Method, text: &str) -> Result<Query, QueryErrors> {
+    pub async fn parse(&self, method: Method, asker: &Asker, text: &str) -> Result<Query, QueryErrors> {
         let parsed = steno_query::parse(text, self.0.clock.now());
-        if parsed.is_err() {
-            self.refuse(method);
+        if let Err(errors) = &parsed {
+            let first = errors.errors().first().map(ToString::to_string);
+            self.refuse(method, asker, Some(text), &first.unwrap_or_default()).await;
         }
         parsed
     }
@@ -207,40 +230,41 @@ impl Answers {
     ///
     /// # Errors
     /// [`Refused`]: the query was not begun.
-    pub fn packets(&self, ask: Ask) -> Result<Parts<Bytes>, Refused> {
+    pub async fn packets(&self, ask: Ask) -> Result<Parts<Bytes>, Refused> {
         let inner = Arc::clone(&self.0);
-        self.start(ask, move |worker, ask| inner.find_packets(worker, ask))
+        self.start(ask, move |worker, ask| inner.find_packets(worker, ask)).await
     }
 
     /// The conversations that match.
     ///
     /// # Errors
     /// [`Refused`]: the query was not begun.
-    pub fn flows(&self, ask: Ask) -> Result<Parts<v1::FlowBatch>, Refused> {
+    pub async fn flows(&self, ask: Ask) -> Result<Parts<v1::FlowBatch>, Refused> {
         let inner = Arc::clone(&self.0);
-        self.start(ask, move |worker, ask| inner.find_flows(worker, ask))
+        self.start(ask, move |worker, ask| inner.find_flows(worker, ask)).await
     }
 
     /// How a query is understood and would be answered: one item, unless the end says that there is none.
     ///
     /// # Errors
     /// [`Refused`]: the query was not begun.
-    pub fn explain(&self, ask: Ask) -> Result<Parts<v1::ExplainResponse>, Refused> {
+    pub async fn explain(&self, ask: Ask) -> Result<Parts<v1::ExplainResponse>, Refused> {
         let inner = Arc::clone(&self.0);
-        self.start(ask, move |worker, ask| inner.explain(worker, ask))
+        self.start(ask, move |worker, ask| inner.explain(worker, ask)).await
     }
 
     /// The segments that `wanted` asks for.
     ///
     /// # Errors
     /// [`Refused`]: it was not begun.
-    pub fn segments(
+    pub async fn segments(
         &self,
         asker: Asker,
         wanted: v1::SegmentsRequest,
         hang_up: HangUp,
     ) -> Result<Parts<Vec<v1::Segment>>, Refused> {
-        let ticket = self.admit(&asker, Method::Segments, false)?;
+        let asked = || audited::asker(Method::Segments, &asker, None);
+        let (ticket, entry) = self.admit(&asker, Method::Segments, false, asked).await?;
         let inner = Arc::clone(&self.0);
         let meter = self.0.metrics.query(Method::Segments);
         let work = move |worker: &mut Worker<Vec<v1::Segment>>| {
@@ -251,8 +275,9 @@ impl Answers {
             let receipt = v1::Receipt { truncated_by: by.into(), complete: listed, ..v1::Receipt::default() };
             (receipt, SensorBounds::default())
         };
+        let tally = Tally::new(meter, Arc::clone(&self.0.counts), entry);
         let transport = Transport { asker, hang_up, stall: self.0.bounds.stall };
-        Ok(worker::start(ticket, meter, Arc::clone(&self.0.counts), transport, work))
+        Ok(worker::start(ticket, tally, transport, work))
     }
 
     /// What the sensor is.
@@ -265,8 +290,12 @@ impl Answers {
         &*self.0.clock
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    pub(super) fn audit(&self) -> &AuditLog {
+        &self.0.audit
     }
 
     /// The queries since the start.
@@ -314,41 +343,72 @@ impl Answers {
         self.0.gate.idle().await;
     }
 
-    fn start<T: Send + Unpin + 'static>(
+    async fn start<T: Send + Unpin + 'static>(
         &self,
         ask: Ask,
         work: impl FnOnce(&mut Worker<T>, &Held) -> (v1::Receipt, SensorBounds) + Send + 'static,
     ) -> Result<Parts<T>, Refused> {
-        let ticket = self.admit(&ask.asker, ask.method, ask.follow)?;
-        let meter = self.0.metrics.query(ask.method);
-        let counts = Arc::clone(&self.0.counts);
-        let (asker, hang_up) = (ask.asker.clone(), ask.hang_up.clone());
-        let transport = Transport { asker, hang_up, stall: self.0.bounds.stall };
         let held = Held::new(ask, self.0.clock.now());
-        Ok(worker::start(ticket, meter, counts, transport, move |worker| work(worker, &held)))
+        let (asker, method) = (&held.ask.asker, held.ask.method);
+        let (ticket, entry) = self.admit(asker, method, held.ask.follow, || audited::held(&held)).await?;
+        let tally = Tally::new(self.0.metrics.query(method), Arc::clone(&self.0.counts), entry);
+        let (asker, hang_up) = (asker.clone(), held.ask.hang_up.clone());
+        let transport = Transport { asker, hang_up, stall: self.0.bounds.stall };
+        Ok(worker::start(ticket, tally, transport, move |worker| work(worker, &held)))
     }
 
-    /// Admits a request of somebody who may send it. Whatever is run passes here.
-    fn admit(&self, asker: &Asker, method: Method, follow: bool) -> Result<Ticket, Refused> {
+    /// Finds room for a request of somebody who may send it, and has it written down: nothing of an answer is there before
+    /// that. Whatever is run passes here.
+    async fn admit(
+        &self,
+        asker: &Asker,
+        method: Method,
+        follow: bool,
+        asked: impl Fn() -> Asked,
+    ) -> Result<(Ticket, Entry), Refused> {
         let may = asker.may(method.into()).and_then(|()| if follow { asker.may(Action::Follow) } else { Ok(()) });
-        let admitted = may.map_err(Refused::from).and_then(|()| self.0.gate.admit(Cancel::default()));
-        if admitted.is_err() {
-            self.refuse(method);
+        let who = (asker.principal().serial().to_owned(), asker.address().ip());
+        let ticket = match may.map_err(Refused::from).and_then(|()| self.0.gate.admit(who, Cancel::default())) {
+            Ok(ticket) => ticket,
+            Err(refused) => {
+                self.count_refused(method);
+                self.0.audit.refused(&refused.to_string(), asked).await;
+                return Err(refused);
+            }
+        };
+        match self.0.audit.begin(asked).await {
+            Ok(entry) => Ok((ticket, entry)),
+            Err(e) => {
+                self.count_refused(method);
+                Err(e.into())
+            }
         }
-        admitted
     }
 
-    /// Counts a request that is not carried out.
-    pub(super) fn refuse(&self, method: Method) {
+    /// A request is not carried out. `text` is its query, where there is one.
+    pub(super) async fn refuse(&self, method: Method, asker: &Asker, text: Option<&str>, why: &str) {
+        self.count_refused(method);
+        self.0.audit.refused(why, || audited::asker(method, asker, text)).await;
+    }
+
+    /// Somebody for whom there is no rule asks for `path`.
+    pub(crate) async fn turned_away(&self, asker: &Asker, path: &str, why: &str) {
+        self.0.audit.refused(why, || audited::path(path, asker)).await;
+    }
+
+    fn count_refused(&self, method: Method) {
         let _ = self.0.counts.refused.fetch_add(1, Ordering::Relaxed);
         self.0.metrics.query(method).finish(Outcome::Refused);
     }
 
-    /// Has `work` done where it may block.
-    pub(super) async fn blocking<R: Send + 'static>(
+    /// Has `work` done where it may block: a few at a time, and one of a connection.
+    pub(crate) async fn blocking<R: Send + 'static>(
         &self,
+        turn: &Turn,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, Failed> {
+        let _turn = turn.come().await;
+        let _look = self.0.looks.acquire().await.map_err(|e| Failed::internal(e.to_string()))?;
         spawn_blocking(work).await.map_err(|e| Failed::internal(e.to_string()))
     }
 }

@@ -150,6 +150,22 @@ fn truncation(by: Truncation) -> v1::Truncation {
     }
 }
 
+/// What cut an answer short, as texts have it; none where nothing did.
+pub(super) fn truncation_name(by: v1::Truncation) -> Option<&'static str> {
+    Some(match by {
+        v1::Truncation::Unspecified => return None,
+        v1::Truncation::LimitPackets => "limit-packets",
+        v1::Truncation::LimitBytes => "limit-bytes",
+        v1::Truncation::Deadline => "deadline",
+        v1::Truncation::Cancelled => "cancelled",
+        v1::Truncation::Memory => "memory",
+        v1::Truncation::Unfinished => "unfinished",
+        v1::Truncation::SensorLimitBytes => "sensor-limit-bytes",
+        v1::Truncation::Stopping => "stopping",
+        v1::Truncation::Stalled => "stalled",
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -78,11 +78,14 @@ impl Stenographer for LegacyService {
     async fn retrieve_pcap(&self, request: Request<PcapRequest>) -> Result<Response<Replies>, Status> {
         let (asker, hang_up) = from(request.extensions())?;
         let request = request.into_inner();
-        let messages = self.messages(&request).map_err(|why| {
-            self.answers.refuse(Method::RetrievePcap);
-            Status::invalid_argument(why)
-        })?;
-        let query = match self.answers.parse(Method::RetrievePcap, &request.query) {
+        let messages = match self.messages(&request) {
+            Ok(messages) => messages,
+            Err(why) => {
+                self.answers.refuse(Method::RetrievePcap, &asker, Some(&request.query), &why).await;
+                return Err(Status::invalid_argument(why));
+            }
+        };
+        let query = match self.answers.parse(Method::RetrievePcap, &asker, &request.query).await {
             Ok(query) => query,
             Err(errors) => {
                 debug!("empty answer, as 1.0.1 gives: {errors}");
@@ -94,10 +97,11 @@ impl Stenographer for LegacyService {
             format: Format::PcapLegacy,
             max_bytes: messages.ask_bytes(),
             hang_up,
+            text: request.query,
             ..Ask::new(asker, Method::RetrievePcap, query)
         };
         let uid = if request.uid.is_empty() { Uuid::new_v4().to_string() } else { request.uid };
-        let parts = self.answers.packets(ask)?;
+        let parts = self.answers.packets(ask).await?;
         Ok(Response::new(Box::pin(Answer { uid, parts, messages, ended: None })))
     }
 }

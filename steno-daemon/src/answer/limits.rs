@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,13 +15,15 @@ use steno_query::Cancel;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Denied;
+use crate::{access::Denied, audit::AuditError};
 
 /// Bounds of what is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Queries that run at once; one more is turned away (`Limits.MaxConcurrentQueries`).
     pub most_running: u32,
+    /// Those of one client, by its certificate and its address (`Limits.MaxQueriesPerClient`).
+    pub most_of_one: u32,
     /// The most bytes of an answer, counted as 1.0.1 does (`Limits.MaxQueryBytes`); none: any number.
     pub most_bytes: Option<u64>,
     /// The most time that an answer may take (`Limits.QueryDeadline`); none: any.
@@ -35,6 +38,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             most_running: 64,
+            most_of_one: 64,
             most_bytes: None,
             deadline: None,
             memory_bytes: 256 << 20,
@@ -53,12 +57,23 @@ pub enum Refused {
         /// The most that may run.
         most_running: u32,
     },
+    /// As many of this client run as may.
+    #[error(
+        "too many queries: {most_of_one} of this client run already, which is the most; ask again when one has ended"
+    )]
+    TooManyOfOne {
+        /// The most that may run.
+        most_of_one: u32,
+    },
     /// The sensor is stopping.
     #[error("the sensor is stopping")]
     Stopping,
     /// The client may not ask this.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// It cannot be written down.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
 }
 
 /// Where queries are admitted. Clones are the same one.
@@ -68,6 +83,7 @@ pub(super) struct Gate(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     most_running: u32,
+    most_of_one: u32,
     memory_bytes: u64,
     state: Mutex<State>,
     /// How many run.
@@ -79,8 +95,20 @@ struct Inner {
 struct State {
     closed: bool,
     next: u64,
-    /// Those that run: what ends them, and the memory that they have.
-    running: BTreeMap<u64, (Cancel, u64)>,
+    running: BTreeMap<u64, Running>,
+}
+
+/// Whose queries count together: a certificate, by its serial number, at an address.
+pub(super) type Who = (String, IpAddr);
+
+/// One that runs.
+#[derive(Debug)]
+struct Running {
+    who: Who,
+    /// What ends it.
+    cancel: Cancel,
+    /// The memory that it has.
+    memory_bytes: u64,
 }
 
 /// A query's admission. It is over when this is dropped.
@@ -96,6 +124,7 @@ impl Gate {
     pub(super) fn new(bounds: &Bounds) -> Self {
         Self(Arc::new(Inner {
             most_running: bounds.most_running.max(1),
+            most_of_one: bounds.most_of_one.max(1),
             memory_bytes: bounds.memory_bytes,
             state: Mutex::default(),
             running: watch::Sender::new(0),
@@ -103,9 +132,9 @@ impl Gate {
         }))
     }
 
-    /// Admits a query that `cancel` ends.
-    pub(super) fn admit(&self, cancel: Cancel) -> Result<Ticket, Refused> {
-        let most_running = self.0.most_running;
+    /// Admits a query of `who` that `cancel` ends.
+    pub(super) fn admit(&self, who: Who, cancel: Cancel) -> Result<Ticket, Refused> {
+        let Inner { most_running, most_of_one, .. } = *self.0;
         let mut state = self.state();
         if state.closed {
             return Err(Refused::Stopping);
@@ -114,15 +143,19 @@ impl Gate {
         if running >= most_running {
             return Err(Refused::TooMany { most_running });
         }
+        let of_one = state.running.values().filter(|other| other.who == who).count();
+        if u32::try_from(of_one).unwrap_or(u32::MAX) >= most_of_one {
+            return Err(Refused::TooManyOfOne { most_of_one });
+        }
         let sure = self.0.memory_bytes / 2 / u64::from(most_running);
         // Those that may still come are sure of their share.
         let idle = u64::from(most_running - running - 1) * sure;
-        let taken: u64 = state.running.values().map(|(_, bytes)| bytes).sum();
+        let taken: u64 = state.running.values().map(|other| other.memory_bytes).sum();
         let spare = self.0.memory_bytes.saturating_sub(taken).saturating_sub(idle).saturating_sub(sure);
         let memory_bytes = sure + spare / 2;
         let number = state.next;
         state.next += 1;
-        let _ = state.running.insert(number, (cancel.clone(), memory_bytes));
+        let _ = state.running.insert(number, Running { who, cancel: cancel.clone(), memory_bytes });
         drop(state);
         self.0.running.send_modify(|running| *running += 1);
         Ok(Ticket { gate: self.clone(), number, cancel, memory_bytes })
@@ -146,7 +179,7 @@ impl Gate {
         let mut state = self.state();
         state.closed = true;
         self.0.stopped.cancel();
-        state.running.values().for_each(|(cancel, _)| cancel.cancel());
+        state.running.values().for_each(|other| other.cancel.cancel());
     }
 
     pub(super) fn stopped(&self) -> &CancellationToken {
@@ -201,15 +234,31 @@ mod tests {
         Gate::new(&Bounds { most_running, memory_bytes: 1 << 20, ..Bounds::default() })
     }
 
+    fn who(n: u8) -> Who {
+        (n.to_string(), [10, 0, 0, n].into())
+    }
+
+    #[test]
+    fn nobody_has_all_places() {
+        let gate = Gate::new(&Bounds { most_running: 4, most_of_one: 3, ..Bounds::default() });
+        let mut tickets: Vec<Ticket> = (0..3).map(|_| gate.admit(who(1), Cancel::default()).unwrap()).collect();
+        let refused = gate.admit(who(1), Cancel::default()).unwrap_err();
+        assert_eq!(refused, Refused::TooManyOfOne { most_of_one: 3 });
+        let other = gate.admit(who(2), Cancel::default()).unwrap();
+        assert_eq!(gate.admit(who(2), Cancel::default()).unwrap_err(), Refused::TooMany { most_running: 4 });
+        drop((tickets.pop(), other));
+        let _again = gate.admit(who(1), Cancel::default()).unwrap();
+    }
+
     #[test]
     fn one_more_than_may_run_is_turned_away_until_one_ends() {
         let gate = gate(2);
-        let first = gate.admit(Cancel::default()).unwrap();
-        let _second = gate.admit(Cancel::default()).unwrap();
-        assert_eq!(gate.admit(Cancel::default()).unwrap_err(), Refused::TooMany { most_running: 2 });
+        let first = gate.admit(who(1), Cancel::default()).unwrap();
+        let _second = gate.admit(who(1), Cancel::default()).unwrap();
+        assert_eq!(gate.admit(who(1), Cancel::default()).unwrap_err(), Refused::TooMany { most_running: 2 });
         assert_eq!(gate.running(), 2);
         drop(first);
-        let _third = gate.admit(Cancel::default()).unwrap();
+        let _third = gate.admit(who(1), Cancel::default()).unwrap();
         assert_eq!(gate.running(), 2);
     }
 
@@ -220,7 +269,7 @@ mod tests {
         let sure = budget / 2 / u64::from(most);
         let mut tickets = Vec::new();
         for _ in 0..most {
-            tickets.push(gate.admit(Cancel::default()).unwrap());
+            tickets.push(gate.admit(who(1), Cancel::default()).unwrap());
             let sum: u64 = tickets.iter().map(Ticket::memory_bytes).sum();
             assert!(sum <= budget, "{sum}");
             assert!(tickets.iter().all(|t| t.memory_bytes() >= sure));
@@ -228,17 +277,17 @@ mod tests {
         let first = tickets.swap_remove(0).memory_bytes();
         assert!(first > budget / 4, "{first}");
         // What the others have stays theirs; what the first gave back is lent again.
-        let again = gate.admit(Cancel::default()).unwrap().memory_bytes();
+        let again = gate.admit(who(1), Cancel::default()).unwrap().memory_bytes();
         assert!(again > sure && again <= first, "{again}");
     }
 
     #[test]
     fn stopping_cancels_what_runs_and_admits_nothing() {
         let gate = gate(4);
-        let ticket = gate.admit(Cancel::default()).unwrap();
+        let ticket = gate.admit(who(1), Cancel::default()).unwrap();
         gate.close();
         assert!(!ticket.cancel().is_cancelled());
-        assert_eq!(gate.admit(Cancel::default()).unwrap_err(), Refused::Stopping);
+        assert_eq!(gate.admit(who(1), Cancel::default()).unwrap_err(), Refused::Stopping);
         gate.stop();
         assert!(ticket.cancel().is_cancelled() && gate.stopped().is_cancelled());
     }
@@ -247,7 +296,7 @@ mod tests {
     async fn it_is_idle_when_the_last_one_ends() {
         let gate = gate(4);
         gate.idle().await;
-        let tickets = [gate.admit(Cancel::default()).unwrap(), gate.admit(Cancel::default()).unwrap()];
+        let tickets = [gate.admit(who(1), Cancel::default()).unwrap(), gate.admit(who(1), Cancel::default()).unwrap()];
         let waiting = tokio::spawn({
             let gate = gate.clone();
             async move { gate.idle().await }

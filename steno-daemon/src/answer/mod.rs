@@ -15,6 +15,7 @@
 //! Nothing here listens: connections, TLS and certificates are the business of who adds the services to a router.
 
 mod answers;
+mod audited;
 mod convert;
 mod diagnostic;
 mod http;
@@ -38,6 +39,6 @@ pub(crate) use http::{pass_over, routes as http_routes};
 pub use legacy::{LegacyLimits, LegacyService};
 pub use limits::{Bounds, Refused};
 pub use part::{Ending, Part, Parts};
-pub use place::HangUp;
+pub use place::{HangUp, Turn};
 pub use sensor::{SensorService, Services, services};
 pub use status::{Certificates, Host};

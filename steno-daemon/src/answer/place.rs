@@ -5,6 +5,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::Extensions;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Ticket;
@@ -47,6 +49,29 @@ impl Place {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.0.give_back();
+    }
+}
+
+/// The turn of a connection to have a look at the sensor as a whole: it has one at a time, so that all connections have theirs.
+/// Whoever serves connections puts one among the extensions of each request; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Turn(Arc<Semaphore>);
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl Turn {
+    /// The turn of the connection that a request with these extensions came by.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// Waits for it. It is over when what is returned is dropped.
+    pub(super) async fn come(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.acquire().await.ok()
     }
 }
 

@@ -60,8 +60,8 @@ pub(super) fn pieces(mut bytes: Bytes, most: usize) -> impl Iterator<Item = Byte
 impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         let code = match refused {
-            Refused::TooMany { .. } => Code::ResourceExhausted,
-            Refused::Stopping => Code::Unavailable,
+            Refused::TooMany { .. } | Refused::TooManyOfOne { .. } => Code::ResourceExhausted,
+            Refused::Stopping | Refused::Audit(_) => Code::Unavailable,
             Refused::Denied(_) => Code::PermissionDenied,
         };
         Self::new(code, refused.to_string())

@@ -15,7 +15,7 @@ use tokio_stream::StreamExt;
 use tonic::{Extensions, Request, Response, Status};
 
 use super::{
-    Answers, Ask, HangUp, Host, LegacyLimits, LegacyService, Part, convert, diagnostic,
+    Answers, Ask, HangUp, Host, LegacyLimits, LegacyService, Part, Turn, convert, diagnostic,
     replies::{Ready, Replies, pieces},
     status,
 };
@@ -60,15 +60,12 @@ impl SensorService {
         Self { answers, host: Arc::new(host) }
     }
 
-    fn ask(&self, method: Method, query: &str, deadline_ms: u64, (asker, hang_up): From) -> Result<Ask, Status> {
-        let query = self.answers.parse(method, query).map_err(|errors| diagnostic::status(&errors))?;
+    async fn ask(&self, method: Method, text: String, deadline_ms: u64, from: From) -> Result<Ask, Status> {
+        let (asker, hang_up) = from;
+        let parsed = self.answers.parse(method, &asker, &text).await;
+        let query = parsed.map_err(|errors| diagnostic::status(&errors))?;
         let deadline = (deadline_ms > 0).then(|| Duration::from_millis(deadline_ms));
-        Ok(Ask { deadline, hang_up, ..Ask::new(asker, method, query) })
-    }
-
-    fn refuse(&self, method: Method, status: Status) -> Status {
-        self.answers.refuse(method);
-        status
+        Ok(Ask { deadline, hang_up, text, ..Ask::new(asker, method, query) })
     }
 }
 
@@ -82,34 +79,35 @@ impl Sensor for SensorService {
         let (from, request) = taken_apart(request)?;
         let Some(format) = convert::format(request.format) else {
             let why = format!("format {} is not known: it is 1 (pcap), 2 (pcap-ns) or 3 (pcapng)", request.format);
-            return Err(self.refuse(Method::Query, Status::invalid_argument(why)));
+            self.answers.refuse(Method::Query, &from.0, Some(&request.query), &why).await;
+            return Err(Status::invalid_argument(why));
         };
         let ask = Ask {
             format,
             max_packets: request.max_packets,
             max_bytes: request.max_bytes,
             follow: request.follow,
-            ..self.ask(Method::Query, &request.query, request.deadline_ms, from)?
+            ..self.ask(Method::Query, request.query, request.deadline_ms, from).await?
         };
         let chunk_bytes = match usize::try_from(request.chunk_bytes).unwrap_or(usize::MAX) {
             0 => CHUNK_BYTES,
             asked => asked.clamp(CHUNK_BYTES_LEAST, CHUNK_BYTES_MOST),
         };
-        let parts = self.answers.packets(ask)?;
+        let parts = self.answers.packets(ask).await?;
         Ok(Response::new(Replies::new(parts, move |part, ready| query_messages(part, chunk_bytes, ready))))
     }
 
     async fn flows(&self, request: Request<FlowsRequest>) -> Result<Response<Self::FlowsStream>, Status> {
         let (from, request) = taken_apart(request)?;
-        let ask = self.ask(Method::Flows, &request.query, request.deadline_ms, from)?;
-        let parts = self.answers.flows(ask)?;
+        let ask = self.ask(Method::Flows, request.query, request.deadline_ms, from).await?;
+        let parts = self.answers.flows(ask).await?;
         Ok(Response::new(Replies::new(parts, flow_messages)))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
         let (from, request) = taken_apart(request)?;
-        let ask = self.ask(Method::Explain, &request.query, request.deadline_ms, from)?;
-        let mut parts = self.answers.explain(ask)?;
+        let ask = self.ask(Method::Explain, request.query, request.deadline_ms, from).await?;
+        let mut parts = self.answers.explain(ask).await?;
         let mut explained = None;
         while let Some(part) = parts.next().await {
             match part {
@@ -126,18 +124,22 @@ impl Sensor for SensorService {
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let turn = Turn::of(request.extensions());
         let ((asker, _), _) = taken_apart(request)?;
-        asker.may(Action::Status).map_err(|denied| self.refuse(Method::Status, denied.into()))?;
+        if let Err(denied) = asker.may(Action::Status) {
+            self.answers.refuse(Method::Status, &asker, None, &denied.to_string()).await;
+            return Err(denied.into());
+        }
         let meter = self.answers.metrics().query(Method::Status);
         let (answers, host) = (self.answers.clone(), Arc::clone(&self.host));
-        let said = self.answers.blocking(move || status::status(&answers, &host)).await;
+        let said = self.answers.blocking(&turn, move || status::status(&answers, &host)).await;
         meter.finish(if said.is_ok() { Outcome::Complete } else { Outcome::Failed });
         Ok(Response::new(said?))
     }
 
     async fn segments(&self, request: Request<SegmentsRequest>) -> Result<Response<Self::SegmentsStream>, Status> {
         let ((asker, hang_up), request) = taken_apart(request)?;
-        let parts = self.answers.segments(asker, request, hang_up)?;
+        let parts = self.answers.segments(asker, request, hang_up).await?;
         Ok(Response::new(Replies::new(parts, segment_messages)))
     }
 }

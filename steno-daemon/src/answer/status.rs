@@ -41,7 +41,8 @@ pub(super) fn status(answers: &Answers, host: &Host) -> StatusResponse {
     let now = answers.clock().now();
     let (captures, storage, certificates) = (view.captures(), view.storage(), (host.certificates)());
     let holdings = holdings(answers, &storage);
-    let problems = problems(&captures, &storage, certificates, &holdings, now);
+    let mut problems = problems(&captures, &storage, certificates, &holdings, now);
+    problems.extend(answers.audit().problem().map(|why| format!("the audit log cannot be written: {why}")));
     StatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),

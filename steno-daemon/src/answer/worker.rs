@@ -20,12 +20,14 @@ use tracing::info;
 use super::{
     Ending, Parts,
     answers::{Counts, Failed},
+    audited,
     limits::Ticket,
     part::{Delivered, Last},
     place::{HangUp, Place},
 };
 use crate::{
     access::Asker,
+    audit::Entry,
     metrics::{Outcome, QueryMeter},
 };
 
@@ -74,10 +76,11 @@ enum Cut {
 pub(super) struct Over;
 
 /// What was delivered, and who is told.
-struct Tally {
+pub(super) struct Tally {
     delivered: Delivered,
     meter: QueryMeter,
     counts: Arc<Counts>,
+    entry: Entry,
     counted_at: Option<Instant>,
 }
 
@@ -108,16 +111,14 @@ fn below_capture() {
 /// Has `work` done on a thread of its own. It hands items over until it is told that it is [`Over`], and gives the receipt.
 pub(super) fn start<T: Send + Unpin + 'static>(
     ticket: Ticket,
-    meter: QueryMeter,
-    counts: Arc<Counts>,
+    tally: Tally,
     transport: Transport,
     work: impl FnOnce(&mut Worker<T>) -> (v1::Receipt, SensorBounds) + Send + 'static,
 ) -> Parts<T> {
     let (items, taken) = mpsc::channel(AHEAD);
     let (last, ending) = oneshot::channel();
     let began = Instant::now();
-    let (cancel, delivered) = (ticket.cancel().clone(), Delivered::default());
-    let tally = Tally { delivered: delivered.clone(), meter, counts, counted_at: None };
+    let (cancel, delivered) = (ticket.cancel().clone(), tally.delivered.clone());
     let runtime = Handle::current();
     let mut worker = Worker { ticket, began, items, runtime, transport, tally, cut: None, rest: None };
     let _detached = spawn_blocking(move || {
@@ -223,6 +224,7 @@ impl<T> Worker<T> {
             receipt.query
         );
         tally.meter.finish(outcome);
+        tally.entry.end(audited::outcome(outcome, &receipt, failed.as_ref()));
         let gate = ticket.gate().clone();
         let place = Place::new(ticket);
         let ending = Ending { receipt: Some(receipt), failed };
@@ -246,6 +248,11 @@ impl<T> Worker<T> {
 }
 
 impl Tally {
+    /// Nothing yet.
+    pub(super) fn new(meter: QueryMeter, counts: Arc<Counts>, entry: Entry) -> Self {
+        Self { delivered: Delivered::default(), meter, counts, entry, counted_at: None }
+    }
+
     fn set(&mut self, packets: u64, bytes: u64) {
         let (new_packets, new_bytes) =
             (packets.saturating_sub(self.delivered.packets()), bytes.saturating_sub(self.delivered.bytes()));

@@ -14,6 +14,7 @@ use steno_proto::certs::CertDir;
 use super::{
     Config, ConfigError, DEFAULT_PORT, Limits, Loaded, Problem, ThreadConfig, interfaces, read::stenotype_beside_this,
 };
+use crate::audit::OnFailure;
 
 /// MiB of the ring: 1.0.1's default of 2,048 is for a sensor, not for a try on a laptop.
 const RING_BLOCKS: &str = "--blocks=128";
@@ -158,6 +159,7 @@ fn config(interface: &str, data: &Path) -> Config {
         rpc: None,
         access: None,
         audit: None,
+        audit_failure: OnFailure::default(),
         limits: Limits::default(),
         scrub: None,
     }

@@ -8,7 +8,7 @@ use std::{
 
 use steno_proto::certs::{CertDir, Crl, ServerFiles};
 
-use crate::{access::Rule, scrub::ScrubSettings};
+use crate::{access::Rule, audit::OnFailure, scrub::ScrubSettings};
 
 /// The port, where none is given.
 pub const DEFAULT_PORT: u16 = 1234;
@@ -40,6 +40,8 @@ pub struct Config {
     pub access: Option<Vec<Rule>>,
     /// The log of who asked what.
     pub audit: Option<PathBuf>,
+    /// What becomes of requests that cannot be written there.
+    pub audit_failure: OnFailure,
     /// Bounds of queries.
     pub limits: Limits,
     /// How what is stored is read again; `None`: it is not.
@@ -164,6 +166,8 @@ impl IndexFormat {
 pub struct Limits {
     /// Queries that are answered at once; no more than there is memory for.
     pub max_concurrent_queries: u32,
+    /// Those of one client; `None`: three quarters of all.
+    pub max_queries_per_client: Option<u32>,
     /// The most bytes of an answer; `None`: any number.
     pub max_query_bytes: Option<u64>,
     /// The most time that an answer may take; `None`: any.
@@ -183,10 +187,22 @@ impl Limits {
         let affordable = u32::try_from(self.max_memory_bytes / Self::MEMORY_BYTES_A_QUERY).unwrap_or(u32::MAX);
         self.max_concurrent_queries.min(affordable).max(1)
     }
+
+    /// Those of one client. A quarter is kept from any one of them, unless that is asked for.
+    pub fn most_of_one(&self) -> u32 {
+        let most = self.most_at_once();
+        self.max_queries_per_client.unwrap_or_else(|| most - most / 4).min(most)
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_concurrent_queries: 32, max_query_bytes: None, query_deadline: None, max_memory_bytes: 256 << 20 }
+        Self {
+            max_concurrent_queries: 32,
+            max_queries_per_client: None,
+            max_query_bytes: None,
+            query_deadline: None,
+            max_memory_bytes: 256 << 20,
+        }
     }
 }

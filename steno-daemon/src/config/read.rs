@@ -13,7 +13,7 @@ use super::{
     access::access,
     fields::{Fields, Findings},
 };
-use crate::scrub::ScrubSettings;
+use crate::{audit::OnFailure, scrub::ScrubSettings};
 
 /// A configuration, and what is odd about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,7 @@ const KEYS: &[&str] = &[
     "IndexFormat",
     "Access",
     "Audit",
+    "AuditFailure",
     "Crl",
     "Limits",
     "Scrub",
@@ -74,7 +75,8 @@ const RPC_KEYS: &[&str] = &[
     "ClientPcapMaxSize",
 ];
 const SCRUB_KEYS: &[&str] = &["BytesPerSecond", "Every"];
-const LIMIT_KEYS: &[&str] = &["MaxConcurrentQueries", "MaxQueryBytes", "QueryDeadline", "MaxMemory"];
+const LIMIT_KEYS: &[&str] =
+    &["MaxConcurrentQueries", "MaxQueriesPerClient", "MaxQueryBytes", "QueryDeadline", "MaxMemory"];
 
 /// Where 1.0.1's packages put the certificates.
 const CERT_PATH: &str = "/etc/stenographer/certs";
@@ -139,6 +141,9 @@ fn config(node: &Node, findings: &mut Findings) -> Option<Config> {
         rpc,
         access,
         audit: path(fields.text("Audit")),
+        audit_failure: fields
+            .parsed("AuditFailure", "\"stop\" or \"continue\"", OnFailure::of_name)
+            .unwrap_or_default(),
         limits,
         scrub,
     })
@@ -256,12 +261,14 @@ fn limits(node: &Node, path: &str, findings: &mut Findings) -> Limits {
     let mut fields = Fields::of(node, path, LIMIT_KEYS, findings);
     let default = Limits::default();
     let most = fields.number("MaxConcurrentQueries", 1..=10_000).and_then(|n| u32::try_from(n).ok());
+    let of_one = fields.number("MaxQueriesPerClient", 1..=10_000).and_then(|n| u32::try_from(n).ok());
     let memory = fields.bytes("MaxMemory");
     if memory.is_some_and(|bytes| bytes < Limits::LEAST_MEMORY_BYTES) {
         fields.error("MaxMemory", "too little to answer queries with; it takes \"16MiB\" or more");
     }
     let limits = Limits {
         max_concurrent_queries: most.unwrap_or(default.max_concurrent_queries),
+        max_queries_per_client: of_one,
         max_query_bytes: fields.bytes("MaxQueryBytes"),
         query_deadline: fields.duration("QueryDeadline"),
         max_memory_bytes: memory.unwrap_or(default.max_memory_bytes),

@@ -101,6 +101,11 @@ pub(super) struct Families {
     pub(super) query_packets: Family<OfMethod, Counter>,
     pub(super) query_bytes: Family<OfMethod, Counter>,
     pub(super) streams_active: Family<OfMethod, Gauge>,
+    audit_lines: Counter,
+    audit_line: Gauge,
+    audit_errors: Counter,
+    audit_lost: Counter,
+    audit_failing: Gauge,
     connections_active: Gauge,
     connections_refused: Counter,
     connections_put_out: Counter,
@@ -199,6 +204,28 @@ impl Metrics {
     pub fn certificate_expires(&self, name: &str, at_s: f64) {
         let of = OfCertificate { certificate: name.to_owned() };
         let _ = self.families().certificate_expiry.get_or_create(&of).set(at_s);
+    }
+
+    /// So many lines more are in the audit log, whose last one has the number `line`.
+    pub fn audit_wrote(&self, lines: u64, line: u64) {
+        let _ = self.families().audit_lines.inc_by(lines);
+        let _ = self.families().audit_line.set(signed(line));
+    }
+
+    /// The audit log could not be written.
+    pub fn audit_failed(&self) {
+        let _ = self.families().audit_errors.inc();
+        self.audit_failing(true);
+    }
+
+    /// Whether the audit log cannot be written.
+    pub fn audit_failing(&self, failing: bool) {
+        let _ = self.families().audit_failing.set(i64::from(failing));
+    }
+
+    /// So many lines will never be in the audit log.
+    pub fn audit_lost(&self, lines: u64) {
+        let _ = self.families().audit_lost.inc_by(lines);
     }
 
     /// So many segments are there that cannot be read.
@@ -409,6 +436,15 @@ impl Families {
             query_packets: r.family("query_packets", "Packets, or conversations, handed to clients"),
             query_bytes: r.family("query_bytes", "Bytes handed to clients"),
             streams_active: r.family("streams_active", "Requests that are being answered"),
+            audit_lines: r.one("audit_lines", Counter::default(), "Lines written to the audit log"),
+            audit_line: r.one("audit_line", Gauge::default(), "Number of the last line of the audit log"),
+            audit_errors: r.one("audit_errors", Counter::default(), "Writes to the audit log that failed"),
+            audit_lost: r.one(
+                "audit_lost_lines",
+                Counter::default(),
+                "Lines that could not be written to the audit log",
+            ),
+            audit_failing: r.one("audit_failing", Gauge::default(), "1 while the audit log cannot be written, else 0"),
             connections_active: r.one("connections_active", Gauge::default(), "Connections of clients that are open"),
             connections_refused: r.one(
                 "connections_refused",

@@ -138,11 +138,13 @@ fn load(flags: &Flags) -> anyhow::Result<Started> {
     for problem in warnings.iter().chain(&checked.warnings) {
         warn!("{problem}");
     }
-    // Capture may be mended while queries are answered; everything else must be right.
+    // Capture may be mended while queries are answered, and the audit log while packets are captured; everything else must be
+    // right.
     let (bearable, fatal): (Vec<&Problem>, Vec<&Problem>) =
-        checked.errors.iter().partition(|problem| problem.key == "StenotypePath");
+        checked.errors.iter().partition(|problem| ["StenotypePath", "Audit"].contains(&problem.key.as_str()));
     for problem in bearable {
-        error!("{problem}; queries are answered meanwhile");
+        let meanwhile = if problem.key == "Audit" { "capture goes on" } else { "queries are answered" };
+        error!("{problem}; {meanwhile} meanwhile");
     }
     if !fatal.is_empty() {
         let lines: Vec<String> = fatal.iter().map(|problem| problem.to_string()).collect();
@@ -187,7 +189,8 @@ async fn serve(started: Started) -> anyhow::Result<()> {
 
     let answering = format!("answering on {}", server.address());
     let looking = tokio::spawn(look(sensor.view(), server.health(), answering.clone()));
-    signals::reload_on_hangup(server.certificates()).context("failed to listen for signals")?;
+    let audit = server.audit();
+    signals::reload_on_hangup(server.certificates(), audit.clone()).context("failed to listen for signals")?;
     let certificates = server.certificates();
     let _detached = tokio::spawn(certificates.follow(tuning.look_at_certificates_every));
     notify::ready(&answering);
@@ -207,6 +210,7 @@ async fn serve(started: Started) -> anyhow::Result<()> {
     };
     let stopped = tokio::task::spawn_blocking(move || sensor.stop()).await;
     looking.abort();
+    audit.close().await;
     stopped.context("failed to stop capture")?;
     info!("stopped");
     served.map_err(Into::into)

@@ -1,6 +1,6 @@
 //! What the daemon is told by signals: SIGTERM and SIGINT stop it, in order; another of them stops it without waiting for
-//! clients; SIGHUP has it read its certificates again, which it does by itself when they
-//! have changed, too.
+//! clients; SIGHUP has it read its certificates again, which it does by itself when they have changed, too, and look whether its
+//! audit log was moved away.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::serve::Certificates;
+use crate::{audit::AuditLog, serve::Certificates};
 
 /// The orders that have come.
 pub(super) struct Orders {
@@ -38,11 +38,12 @@ pub(super) fn listen() -> io::Result<Orders> {
     Ok(orders)
 }
 
-/// Has `certificates` read again with each SIGHUP, for as long as the runtime lives.
+/// Has `certificates` read again, and `audit` go on in a new file where the old one was moved, with each SIGHUP, for as long as
+/// the runtime lives.
 ///
 /// # Errors
 /// The system refuses to tell of signals.
-pub(super) fn reload_on_hangup(certificates: Certificates) -> io::Result<()> {
+pub(super) fn reload_on_hangup(certificates: Certificates, audit: AuditLog) -> io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let _detached = tokio::spawn(async move {
         while hangup.recv().await.is_some() {
@@ -50,6 +51,7 @@ pub(super) fn reload_on_hangup(certificates: Certificates) -> io::Result<()> {
                 Ok(()) => info!("certificates read again"),
                 Err(e) => error!("certificates stay as they were: {e}"),
             }
+            audit.reopen().await;
         }
     });
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin};
 
-use axum::Router;
+use axum::{Router, body::Body};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::{
@@ -17,12 +17,17 @@ use tracing::{debug, warn};
 
 use super::{
     Peer, Tuning,
+    flight::{Flights, Verdict},
     peer::Known,
     standing::Standing,
     stopping::Stopping,
     tuning::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_BYTES, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES},
+    watched::Watched,
 };
-use crate::{access::Access, answer::HangUp};
+use crate::{
+    access::Access,
+    answer::{HangUp, Turn},
+};
 
 /// Takes `tcp` through the handshake.
 ///
@@ -61,18 +66,26 @@ pub(super) async fn serve(
     let (_, tls) = stream.get_ref();
     let builder = builder(&tuning, tls.alpn_protocol());
     debug!("{peer} is connected");
-    let hang_up = HangUp::default();
+    let (hang_up, flights) = (HangUp::default(), Flights::new());
     let service = service_fn({
-        let (peer, hang_up) = (peer.clone(), hang_up.clone());
+        let (peer, hang_up, flights, turn) = (peer.clone(), hang_up.clone(), flights.clone(), Turn::default());
         move |mut request: Request<Incoming>| {
+            let flight = flights.begin();
             debug!("{peer}: {} {}", request.method(), request.uri().path());
             let _ = request.extensions_mut().insert(peer.asker().clone());
             let _ = request.extensions_mut().insert(hang_up.clone());
+            let _ = request.extensions_mut().insert(turn.clone());
             let router = router.clone();
-            async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+            let request = request.map(|body| Body::new(flight.request(body, &tuning)));
+            async move {
+                flight.is_asked_for();
+                let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+                Ok::<_, Infallible>(response.map(|body| flight.answer(body)))
+            }
         }
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
+    let stream = TokioIo::new(Watched::new(stream, flights.clone()));
+    let mut connection = pin!(builder.serve_connection(stream, TowerToHyperService::new(service)));
     let mut over = pin!(standing.clone().over());
     let no_more_requests = async {
         tokio::select! {
@@ -86,13 +99,26 @@ pub(super) async fn serve(
         biased;
         why = over.as_mut() => return put_out(&peer, &why),
         ended = connection.as_mut() => return ended_with(&peer, ended),
-        () = hang_up.asked() => return hung_up(&peer, &tuning),
+        () = hang_up.asked() => return hung_up(&peer),
+        verdict = flights.verdict(&tuning) => match verdict {
+            Verdict::Stalled => return hung_up(&peer),
+            Verdict::Idle => connection.as_mut().graceful_shutdown(),
+        },
         () = no_more_requests => connection.as_mut().graceful_shutdown(),
     }
+    // What is under way may come to its end; who does not go after that is not waited for.
+    let rest = Tuning { idle_after: tuning.pong_within, header_within: tuning.pong_within, ..tuning };
     tokio::select! {
         why = over => put_out(&peer, &why),
         ended = connection.as_mut() => ended_with(&peer, ended),
-        () = hang_up.asked() => hung_up(&peer, &tuning),
+        () = hang_up.asked() => hung_up(&peer),
+        verdict = flights.verdict(&rest) => match verdict {
+            Verdict::Stalled => hung_up(&peer),
+            Verdict::Idle => {
+                debug!("{peer} was disconnected: it has not gone by itself");
+                false
+            }
+        },
         () = stopping.closing() => {
             debug!("{peer} was disconnected by the stop");
             false
@@ -106,9 +132,8 @@ fn put_out(peer: &Peer, why: &str) -> bool {
     true
 }
 
-fn hung_up(peer: &Peer, tuning: &Tuning) -> bool {
-    let seconds = tuning.stall_after.as_secs_f32();
-    warn!("hung up on {peer}: for {seconds} s it took nothing of an answer, not even its end");
+fn hung_up(peer: &Peer) -> bool {
+    warn!("hung up on {peer}: it took nothing of an answer for too long, not even its end");
     false
 }
 

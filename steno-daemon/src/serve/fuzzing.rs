@@ -23,6 +23,6 @@ pub fn peer(certificate: &[u8]) -> String {
 ///
 /// # Errors
 /// The descriptions of the services do not hold.
-pub(crate) async fn router(answers: &Answers, services: Services, metrics: Metrics) -> Result<Router, ServeError> {
-    everything(answers, services, &Health::new().await, metrics)
+pub(crate) async fn router(answers: &Answers, services: Services) -> Result<Router, ServeError> {
+    everything(answers, services, &Health::new().await)
 }

@@ -4,14 +4,14 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::Router;
 use steno_proto::certs::ServerTls;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
@@ -21,14 +21,17 @@ use super::{
     ServeError, Tuning,
     connection::{peer, serve, shake_hands},
     peer::Known,
-    refusal::RefusalLog,
+    refusal::{RefusalLog, log_refusal},
+    room::{Handshakes, Room},
     standing::Standing,
     stopping::Stopping,
 };
-use crate::{access::Access, metrics::Metrics};
+use crate::{access::Access, audit::AuditLog, metrics::Metrics};
 
 /// How long to wait where the system has no room for a connection.
 const BREATHER: Duration = Duration::from_millis(100);
+/// Connections that are refused in a second and written into the audit log, whose disk strangers must not be able to fill.
+const AUDITED_A_SECOND: u32 = 1;
 
 /// A port that is bound, and not served yet.
 #[derive(Debug)]
@@ -85,6 +88,7 @@ pub(super) struct Port {
     pub(super) connections: TaskTracker,
     pub(super) known: Arc<Known>,
     pub(super) access: Access,
+    pub(super) audit: AuditLog,
 }
 
 impl Port {
@@ -97,8 +101,9 @@ impl Port {
         info!("listening on {}", bound.address);
         let shared = Arc::new(Shared {
             refusals: RefusalLog::default(),
-            handshakes: Semaphore::new(self.tuning.most_handshakes),
-            room: Semaphore::new(self.tuning.most_connections),
+            audited: RefusalLog::new(AUDITED_A_SECOND),
+            handshakes: Arc::new(Handshakes::new(self.tuning.most_handshakes)),
+            room: Arc::new(Room::new(self.tuning.most_connections)),
         });
         loop {
             let accepted = tokio::select! {
@@ -125,11 +130,10 @@ impl Port {
     async fn connection(self, tcp: TcpStream, address: SocketAddr, shared: Arc<Shared>) {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.tls.borrow().config));
         let shaken = {
-            let Ok(_held) = shared.handshakes.try_acquire() else {
-                return self.refuse(&shared, address, "too many handshakes at once");
-            };
+            let handshake = shared.handshakes.enter();
             tokio::select! {
                 shaken = shake_hands(tcp, acceptor, &self.tuning) => shaken,
+                () = handshake.is_over() => Err("too many handshakes at once, and this one has taken longest".to_owned()),
                 () = self.stopping.draining() => return,
             }
         };
@@ -137,11 +141,12 @@ impl Port {
             Ok(stream) => stream,
             Err(why) => return self.refuse(&shared, address, &why),
         };
-        let Ok(_held) = shared.room.try_acquire() else {
-            return self.refuse(&shared, address, "too many connections at once");
+        let peer = peer(&stream, address, &self.known, &self.access);
+        let _seat = match shared.room.enter(peer.asker().principal().serial(), address.ip()) {
+            Ok(seat) => seat,
+            Err(why) => return self.refuse(&shared, address, why),
         };
         let _counted = self.metrics.connection();
-        let peer = peer(&stream, address, &self.known, &self.access);
         let standing = Standing::new(self.tls, &stream);
         if serve(stream, peer, standing, self.router, self.tuning, self.stopping).await {
             self.metrics.connection_put_out();
@@ -150,15 +155,22 @@ impl Port {
 
     fn refuse(&self, shared: &Shared, address: SocketAddr, why: &str) {
         self.metrics.connection_refused();
-        shared.refusals.refused(address, why);
+        let now = Instant::now();
+        if let Some(unsaid) = shared.refusals.may_say(now) {
+            log_refusal(address, why, unsaid);
+        }
+        if let Some(unsaid) = shared.audited.may_say(now) {
+            self.audit.turned_away(address.to_string(), why.to_owned(), unsaid);
+        }
     }
 }
 
 /// What the connections of a port have in common.
 struct Shared {
     refusals: RefusalLog,
-    handshakes: Semaphore,
-    room: Semaphore,
+    audited: RefusalLog,
+    handshakes: Arc<Handshakes>,
+    room: Arc<Room>,
 }
 
 /// Whether an error of accept(2) is about the one connection.

@@ -18,6 +18,7 @@
 mod certificates;
 mod connection;
 mod error;
+mod flight;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod health;
@@ -25,11 +26,13 @@ mod health;
 mod listener;
 mod peer;
 mod refusal;
+mod room;
 mod router;
 mod server;
 mod standing;
 mod stopping;
 mod tuning;
+mod watched;
 
 pub use certificates::Certificates;
 pub use error::ServeError;

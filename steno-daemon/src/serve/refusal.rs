@@ -60,12 +60,24 @@ pub(super) fn reason(error: &Error) -> String {
     text.to_owned()
 }
 
+/// Logs that a client was refused, and that `unsaid` others were before it. Anyone who reaches the port can cause that: a
+/// [`RefusalLog`] says how often.
+pub(super) fn log_refusal(address: SocketAddr, why: &str, unsaid: u32) {
+    if unsaid > 0 {
+        warn!("refused {unsaid} more connections");
+    }
+    warn!(peer = %address, "refused {address}: {why}");
+}
+
 /// Lines that a second may have; more are counted only.
 const LINES_A_SECOND: u32 = 20;
 
-/// Logs refusals. Anyone who reaches the port can cause them.
-#[derive(Debug, Default)]
-pub(crate) struct RefusalLog(Mutex<Second>);
+/// How often refusals are told of. Anyone can cause them.
+#[derive(Debug)]
+pub(crate) struct RefusalLog {
+    a_second: u32,
+    second: Mutex<Second>,
+}
 
 #[derive(Debug, Default)]
 struct Second {
@@ -73,26 +85,27 @@ struct Second {
     lines: u32,
 }
 
+impl Default for RefusalLog {
+    fn default() -> Self {
+        Self::new(LINES_A_SECOND)
+    }
+}
+
 impl RefusalLog {
-    pub(super) fn refused(&self, address: SocketAddr, why: &str) {
-        if let Some(unsaid) = self.may_say(Instant::now()) {
-            if unsaid > 0 {
-                warn!("refused {unsaid} more connections");
-            }
-            warn!(peer = %address, "refused {address}: {why}");
-        }
+    pub(super) fn new(a_second: u32) -> Self {
+        Self { a_second, second: Mutex::default() }
     }
 
     /// Whether there is room for a line, and then how many were left out before it.
     pub(crate) fn may_say(&self, now: Instant) -> Option<u32> {
-        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
         if second.began.is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1)) {
-            let unsaid = second.lines.saturating_sub(LINES_A_SECOND);
+            let unsaid = second.lines.saturating_sub(self.a_second);
             *second = Second { began: Some(now), lines: 1 };
             return Some(unsaid);
         }
         second.lines += 1;
-        (second.lines <= LINES_A_SECOND).then_some(0)
+        (second.lines <= self.a_second).then_some(0)
     }
 }
 

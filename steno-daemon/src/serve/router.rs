@@ -4,7 +4,7 @@ use axum::{
     Router,
     body::Body,
     extract::State,
-    middleware::{Next, from_fn, map_response},
+    middleware::{Next, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -15,17 +15,12 @@ use tonic::{Code, service::Routes};
 use super::{Health, ServeError, tuning::MESSAGE_BYTES};
 use crate::{
     access::{Action, Asker},
-    answer::{Answers, LegacyService, Services, http_routes, pass_over},
-    metrics::{self, Metrics},
+    answer::{Answers, LegacyService, Services, Turn, http_routes, pass_over},
+    metrics,
 };
 
 /// The port that serves everything.
-pub(super) fn everything(
-    answers: &Answers,
-    services: Services,
-    health: &Health,
-    metrics: Metrics,
-) -> Result<Router, ServeError> {
+pub(super) fn everything(answers: &Answers, services: Services, health: &Health) -> Result<Router, ServeError> {
     let reflection = || {
         // Each version would describe itself alone.
         tonic_reflection::server::Builder::configure()
@@ -42,36 +37,42 @@ pub(super) fn everything(
         .add_service(health.service().max_decoding_message_size(MESSAGE_BYTES))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
-    let http = Router::new().route("/metrics", get(show_metrics)).with_state(metrics);
-    Ok(finish(grpc.into_axum_router().merge(http).merge(http_routes(answers.clone()))))
+    let http = Router::new().route("/metrics", get(show_metrics)).with_state(answers.clone());
+    Ok(finish(grpc.into_axum_router().merge(http).merge(http_routes(answers.clone())), answers))
 }
 
 /// `Rpc.ServerPort`, which serves what it did in stenographer 1.0.1.
-pub(super) fn legacy_alone(service: StenographerServer<LegacyService>) -> Router {
+pub(super) fn legacy_alone(answers: &Answers, service: StenographerServer<LegacyService>) -> Router {
     let grpc = Routes::new(service.max_decoding_message_size(MESSAGE_BYTES));
-    finish(grpc.into_axum_router())
+    finish(grpc.into_axum_router(), answers)
 }
 
-fn finish(router: Router) -> Router {
-    router.fallback(nothing_there).layer(from_fn(whom_a_rule_is_for)).layer(map_response(too_large))
+fn finish(router: Router, answers: &Answers) -> Router {
+    let gate = from_fn_with_state(answers.clone(), whom_a_rule_is_for);
+    router.fallback(nothing_there).layer(gate).layer(map_response(too_large))
 }
 
-async fn show_metrics(State(metrics): State<Metrics>, extensions: Extensions) -> Response {
+async fn show_metrics(State(answers): State<Answers>, extensions: Extensions) -> Response {
     if let Err(denied) = Asker::of(&extensions).and_then(|asker| asker.may(Action::Metrics)) {
         return (StatusCode::FORBIDDEN, format!("{denied}\n")).into_response();
     }
-    match metrics.encode() {
+    let metrics = answers.metrics().clone();
+    let encoded = answers.blocking(&Turn::of(&extensions), move || metrics.encode()).await;
+    match encoded.map_err(|e| e.to_string()).and_then(|encoded| encoded.map_err(|e| e.to_string())) {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the metrics: {e}\n")).into_response(),
     }
 }
 
 /// Whom there is no rule for gets nothing, whatever it is. Each kind of client gets the answer that it understands.
-async fn whom_a_rule_is_for(request: Request<Body>, next: Next) -> Response {
+async fn whom_a_rule_is_for(State(answers): State<Answers>, request: Request<Body>, next: Next) -> Response {
     let Err(denied) = Asker::of(request.extensions()).and_then(Asker::may_enter) else {
         return next.run(request).await;
     };
     let (head, body) = request.into_parts();
+    if let Ok(asker) = Asker::of(&head.extensions) {
+        answers.turned_away(asker, head.uri.path(), &denied.to_string()).await;
+    }
     if is_grpc(&head.headers) {
         return tonic::Status::from(denied).into_http::<Body>().into_response();
     }

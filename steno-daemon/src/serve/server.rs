@@ -20,6 +20,7 @@ use super::{
 use crate::{
     access::Access,
     answer::{Answers, Bounds, Host, LegacyLimits, LegacyService, services},
+    audit::{AuditLog, AuditSettings},
     capture::ThreadDirectories,
     config::Config,
     metrics::Metrics,
@@ -38,6 +39,7 @@ pub struct Server {
     metrics: Metrics,
     tuning: Tuning,
     access: Access,
+    audit: AuditLog,
 }
 
 impl Server {
@@ -63,6 +65,7 @@ impl Server {
         };
         let bounds = Bounds {
             most_running: config.limits.most_at_once(),
+            most_of_one: config.limits.most_of_one(),
             most_bytes: config.limits.max_query_bytes,
             deadline: config.limits.query_deadline,
             memory_bytes: config.limits.max_memory_bytes,
@@ -73,10 +76,14 @@ impl Server {
             max_bytes: rpc.client_max_bytes,
             server_max_bytes: rpc.server_max_bytes,
         });
-        let answers = Answers::new(view, bounds, clock, metrics.clone());
+        let audit = config.audit.clone().map_or_else(AuditLog::none, |path| {
+            let settings = AuditSettings { path, on_failure: config.audit_failure };
+            AuditLog::start(settings, Arc::clone(&clock), metrics.clone())
+        });
+        let answers = Answers::new(view, bounds, clock, metrics.clone(), audit.clone());
         let health = Health::new().await;
         let access = Access::new(config.access.clone(), metrics.clone());
-        Ok(Self { main, rpc, certificates, answers, host, legacy, health, metrics, tuning, access })
+        Ok(Self { main, rpc, certificates, answers, host, legacy, health, metrics, tuning, access, audit })
     }
 
     /// Where it listens.
@@ -94,6 +101,11 @@ impl Server {
         self.health.clone()
     }
 
+    /// Where requests are written down.
+    pub fn audit(&self) -> AuditLog {
+        self.audit.clone()
+    }
+
     /// What it listens with.
     pub fn certificates(&self) -> Certificates {
         self.certificates.clone()
@@ -105,15 +117,15 @@ impl Server {
     /// # Errors
     /// A port cannot be listened on after all.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { main, rpc, certificates, answers, host, legacy, health, metrics, tuning, access } = self;
+        let Self { main, rpc, certificates, answers, host, legacy, health, metrics, tuning, access, audit } = self;
         let (stopping, connections) = (Stopping::default(), TaskTracker::new());
-        let everything = router::everything(&answers, services(&answers, host, legacy), &health, metrics.clone())?;
+        let everything = router::everything(&answers, services(&answers, host, legacy), &health)?;
         let (tls, router, known) = (certificates.main(), everything, Arc::default());
-        let port = Port { tls, router, tuning, stopping, metrics, connections, known, access };
+        let port = Port { tls, router, tuning, stopping, metrics, connections, known, access, audit };
         let mut listening = JoinSet::new();
         if let (Some(tls), Some(rpc)) = (certificates.rpc(), rpc) {
             let service = StenographerServer::new(LegacyService::new(answers.clone(), legacy));
-            let port = Port { tls, router: router::legacy_alone(service), ..port.clone() };
+            let port = Port { tls, router: router::legacy_alone(&answers, service), ..port.clone() };
             let _handle = listening.spawn(port.listen(rpc));
         }
         let _handle = listening.spawn(port.clone().listen(main));

@@ -7,13 +7,17 @@ use std::time::Duration;
 pub struct Tuning {
     /// A client that has not come through the handshake by then is dropped.
     pub handshake_within: Duration,
-    /// Handshakes at once; one more is dropped. Who holds them is not known yet, so that they must not take the room of
-    /// those who are.
+    /// Handshakes at once; with one more, the oldest is dropped. Who holds them is not known yet, so that they must not take
+    /// the room of those who are.
     pub most_handshakes: usize,
-    /// Connections at once; one more is dropped.
+    /// Connections at once; one more is dropped. Any one client has three quarters of them at the most.
     pub most_connections: usize,
     /// The header of an HTTP/1.1 request must have come by then; so long may a connection be idle.
     pub header_within: Duration,
+    /// A request must have come by then, to its end.
+    pub request_within: Duration,
+    /// So long may a connection be without a request, once it had one.
+    pub idle_after: Duration,
     /// How often a client of HTTP/2 is asked whether it is there.
     pub ping_every: Duration,
     /// And by when it must have answered.
@@ -39,6 +43,9 @@ impl Default for Tuning {
             most_handshakes: 128,
             most_connections: 1_024,
             header_within: Duration::from_secs(30),
+            // After what `POST /query` waits for by itself.
+            request_within: Duration::from_secs(40),
+            idle_after: Duration::from_secs(300),
             ping_every: Duration::from_secs(20),
             pong_within: Duration::from_secs(20),
             connection_age: Duration::from_secs(3_600),
@@ -51,10 +58,11 @@ impl Default for Tuning {
     }
 }
 
-/// Window of a stream of HTTP/2, in bytes. With its default of 64 KiB, a stream waits for the client's word at every turn.
-pub(super) const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-/// Window of a connection.
-pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// What a client may send on a stream of HTTP/2 before it is read, in bytes. Requests are small; how much of an answer may be
+/// under way is the client's to say.
+pub(super) const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+/// The same on a connection.
+pub(super) const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 /// The largest frame; a chunk goes in one.
 pub(super) const FRAME_BYTES: u32 = 1 << 20;
 /// What a stream may have waiting to be sent; the rest waits with who makes it.
@@ -63,3 +71,5 @@ pub(super) const SEND_BUFFER_BYTES: usize = 1 << 20;
 pub(super) const HEADER_BYTES: u32 = 16 << 10;
 /// A message to the sensor: a query has 64 KiB at the most.
 pub(super) const MESSAGE_BYTES: usize = 256 << 10;
+/// What the requests of a connection may hold together that are still coming.
+pub(super) const REQUEST_BYTES: usize = 1 << 20;

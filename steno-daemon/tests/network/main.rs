@@ -4,9 +4,11 @@
 
 mod access;
 mod api;
+mod audit;
 mod cut_off;
 mod end;
 mod http_client;
+mod limits;
 mod ports;
 mod query;
 mod refused;

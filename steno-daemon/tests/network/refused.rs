@@ -61,26 +61,24 @@ async fn a_ca_that_is_taken_out_takes_its_clients_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_wait_do_not_take_the_room_of_others() {
-    let tuning = Tuning { most_handshakes: 3, most_connections: 2, ..Tuning::default() };
+    let tuning = Tuning { most_handshakes: 3, ..Tuning::default() };
     let running = start(Wanted { tuning, ..Wanted::default() }).await;
-    let mut silent = Vec::new();
-    for _ in 0..3 {
+    let (first, of_first) = log().call(running.address).await;
+    let mut silent = vec![first];
+    for _ in 0..10 {
         silent.push(TcpStream::connect(running.address).await.unwrap());
+        let (_, seen) = tls(running.address, running.client()).await;
+        assert!(seen.is_ok(), "who means it is let in: {seen:?}");
     }
-    // They are taken up side by side, so that one of them may have been the fourth.
-    let (caller, seen) = within("a refusal", async {
-        loop {
-            let (caller, seen) = tls(running.address, running.client()).await;
-            if seen.is_err() {
-                return (caller, seen);
-            }
-            silent.push(TcpStream::connect(running.address).await.unwrap());
-        }
-    })
-    .await;
-    assert!(seen.is_err());
-    assert_eq!(log().refusal(&caller).await, "too many handshakes at once");
+    assert_eq!(log().refusal(&of_first).await, "too many handshakes at once, and this one has taken longest");
     drop(silent);
+    let _took = running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_more_than_there_may_be_is_turned_away() {
+    let tuning = Tuning { most_connections: 2, ..Tuning::default() };
+    let running = start(Wanted { tuning, ..Wanted::default() }).await;
     let held = within("room for two", async {
         let mut held = Vec::new();
         while held.len() < 2 {

@@ -70,6 +70,8 @@ pub(crate) struct Wanted {
     pub(crate) access: Option<Vec<Rule>>,
     /// The packets of one segment more, by time.
     pub(crate) frames: Vec<(TimestampNs, Vec<u8>)>,
+    /// An audit log in `audit.log`.
+    pub(crate) audit: bool,
 }
 
 /// Packets of a segment that a test has made.
@@ -82,7 +84,8 @@ pub(crate) async fn start(wanted: Wanted) -> Running {
     let root = tempfile::tempdir().unwrap();
     let certs = CertDir::new(root.path().join("certs"));
     let _made = certs.init(&["127.0.0.1"]).unwrap();
-    let mut config = Config { limits: wanted.limits, access: wanted.access, ..config(root.path()) };
+    let audit = wanted.audit.then(|| root.path().join("audit.log"));
+    let mut config = Config { limits: wanted.limits, access: wanted.access, audit, ..config(root.path()) };
     if wanted.rpc {
         let other = CertDir::new(root.path().join("rpc"));
         let _made = other.init(&["127.0.0.1"]).unwrap();
@@ -151,6 +154,7 @@ pub(crate) fn config(root: &Path) -> Config {
         rpc: None,
         access: None,
         audit: None,
+        audit_failure: steno_daemon::audit::OnFailure::default(),
         limits: Limits::default(),
         scrub: None,
     }

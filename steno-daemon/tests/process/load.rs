@@ -126,7 +126,9 @@ async fn at_rest(daemon: &Daemon, wanted: impl Fn(&Held) -> bool) -> Held {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_32_queries_half_are_cancelled_and_nothing_is_left_of_them() {
     let mut random = Random::of_this_run();
-    let plan = Plan::new();
+    let mut plan = Plan::new();
+    // They are all of one client, from which a quarter of the places would be kept.
+    plan.config["Limits"] = serde_json::json!({ "MaxQueriesPerClient": CLIENTS });
     store::fill(plan.root.path(), 3);
     let formats = QUERIES.iter().flat_map(|query| FORMATS.map(|(_, format)| (query, format)));
     let expected: Vec<_> = formats.map(|(query, f)| Arc::new(store::answer(plan.root.path(), query, f))).collect();

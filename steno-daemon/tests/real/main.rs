@@ -3,9 +3,11 @@
 //! (`cargo build --workspace --bins`).
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod audit;
 mod either;
 mod foreign;
 mod fresh;
+mod hostile;
 mod kills;
 mod life;
 mod open_file;

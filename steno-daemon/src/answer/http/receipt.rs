@@ -6,8 +6,13 @@
 use http::HeaderValue;
 use serde_json::{Map, Value, json};
 use steno_core::TimestampNs;
-use steno_proto::v1::{Losses, Receipt, SegmentCounts, Truncation};
+use steno_proto::{
+    json::ascii,
+    v1::{Losses, Receipt, SegmentCounts},
+};
 use steno_query::rfc3339;
+
+use crate::answer::convert;
 
 /// Bytes of the value, at most.
 const MOST_BYTES: usize = 6 << 10;
@@ -114,7 +119,7 @@ fn fields(receipt: &Receipt) -> Map<String, Value> {
             "uncaptured_packets": uncaptured_packets,
         },
         "clock_steps": steps.collect::<Vec<_>>(),
-        "truncated_by": truncation(receipt.truncated_by()),
+        "truncated_by": convert::truncation_name(receipt.truncated_by()),
         "blake3": Some(&receipt.blake3).filter(|digest| !digest.is_empty()),
         "complete": receipt.complete,
     });
@@ -122,21 +127,6 @@ fn fields(receipt: &Receipt) -> Map<String, Value> {
         Value::Object(fields) => fields,
         _ => Map::new(),
     }
-}
-
-fn truncation(by: Truncation) -> Option<&'static str> {
-    Some(match by {
-        Truncation::Unspecified => return None,
-        Truncation::LimitPackets => "limit-packets",
-        Truncation::LimitBytes => "limit-bytes",
-        Truncation::Deadline => "deadline",
-        Truncation::Cancelled => "cancelled",
-        Truncation::Memory => "memory",
-        Truncation::Unfinished => "unfinished",
-        Truncation::SensorLimitBytes => "sensor-limit-bytes",
-        Truncation::Stopping => "stopping",
-        Truncation::Stalled => "stalled",
-    })
 }
 
 /// `text`, or its beginning and a mark, so that it takes `most` bytes in the line, and the mark.
@@ -155,20 +145,6 @@ fn cut(text: &str, most: usize) -> String {
     text.to_owned()
 }
 
-/// JSON with everything beyond printable ASCII as an escape (RFC 8259, section 7). Its texts alone can hold such.
-fn ascii(json: &str) -> String {
-    let mut line = String::with_capacity(json.len());
-    for c in json.chars() {
-        if matches!(c, ' '..='~') {
-            line.push(c);
-        } else {
-            let mut units = [0; 2];
-            line.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use steno_core::TimestampNs;
@@ -176,7 +152,6 @@ mod tests {
     use steno_proto::v1;
 
     use super::*;
-    use crate::answer::convert;
 
     fn parsed(receipt: &Receipt) -> Value {
         let value = header(receipt);

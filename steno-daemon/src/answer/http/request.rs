@@ -39,6 +39,11 @@ impl Refusal {
         Self { status, why: why.into() }
     }
 
+    /// What its client is told.
+    pub(super) fn why(&self) -> &str {
+        &self.why
+    }
+
     fn bad(why: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, why)
     }
@@ -62,8 +67,8 @@ impl IntoResponse for Refusal {
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         let status = match refused {
-            Refused::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Refused::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Refused::TooMany { .. } | Refused::TooManyOfOne { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refused::Stopping | Refused::Audit(_) => StatusCode::SERVICE_UNAVAILABLE,
             Refused::Denied(_) => StatusCode::FORBIDDEN,
         };
         Self::new(status, refused.to_string())

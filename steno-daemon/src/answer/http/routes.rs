@@ -42,21 +42,23 @@ async fn query(State(answers): State<Answers>, request: Request<Body>) -> Respon
 /// Asks what `request` asks for, and answers as soon as there is something to send.
 async fn begin(answers: &Answers, request: Request<Body>) -> Result<Response, Refusal> {
     let (head, body) = request.into_parts();
-    let refused = |refusal| {
-        answers.refuse(Method::HttpQuery);
-        refusal
-    };
+    let (asker, hang_up) = from(&head.extensions)?;
     // All of it, before anything is refused: as for `pass_over`.
     let text = text(&head.headers, body).await;
-    has_an_end(head.version).map_err(refused)?;
-    let Limits { max_bytes, max_packets } = Limits::of(&head.headers).map_err(refused)?;
-    let text = text.map_err(refused)?;
-    let parsed = answers.parse(Method::HttpQuery, &text);
+    let held = has_an_end(head.version).and_then(|()| Ok((Limits::of(&head.headers)?, text.clone()?)));
+    let (Limits { max_bytes, max_packets }, text) = match held {
+        Ok(held) => held,
+        Err(refusal) => {
+            answers.refuse(Method::HttpQuery, &asker, text.as_deref().ok(), refusal.why()).await;
+            return Err(refusal);
+        }
+    };
+    let parsed = answers.parse(Method::HttpQuery, &asker, &text).await;
     let query = parsed.map_err(|errors| Refusal::new(StatusCode::BAD_REQUEST, errors.to_string()))?;
-    let (format, (asker, hang_up)) = (Format::PcapLegacy, from(&head.extensions)?);
-    let ask = Ask { format, max_packets, max_bytes, hang_up, ..Ask::new(asker, Method::HttpQuery, query) };
+    let format = Format::PcapLegacy;
+    let ask = Ask { format, max_packets, max_bytes, hang_up, text, ..Ask::new(asker, Method::HttpQuery, query) };
     let takes_trailers = takes_trailers(head.version, &head.headers);
-    let body = PcapBody::begin(answers.packets(ask)?, takes_trailers).await?;
+    let body = PcapBody::begin(answers.packets(ask).await?, takes_trailers).await?;
     Ok(pcap(body, takes_trailers))
 }
 

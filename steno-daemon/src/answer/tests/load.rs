@@ -63,7 +63,7 @@ async fn a_selective_query_is_answered_while_bulk_ones_wait_for_their_clients() 
     // One connection has one window, which bulk answers that nobody takes would fill.
     let mut bulk = Vec::new();
     for _ in 0..8 {
-        bulk.push(served.answers.packets(ask("udp")).unwrap());
+        bulk.push(served.answers.packets(ask("udp")).await.unwrap());
     }
     let taken = take(&mut served.client.query(request("host 10.0.0.7 and port 443")).await.unwrap().into_inner()).await;
     assert!(taken.receipt().complete && taken.receipt().packets > 0);
@@ -76,19 +76,19 @@ async fn a_selective_query_is_answered_while_bulk_ones_wait_for_their_clients() 
 async fn an_answer_keeps_its_place_until_its_end_is_taken_or_it_is_dropped() {
     let bounds = Bounds { most_running: 1, ..Bounds::default() };
     let served = Served::new(TestStore::new(1, 1, 100, 10), bounds).await;
-    let mut parts = served.answers.packets(ask("udp")).unwrap();
+    let mut parts = served.answers.packets(ask("udp")).await.unwrap();
     // All of it is found, and lies there.
     sleep(Duration::from_millis(300)).await;
     loop {
         assert_eq!(served.answers.queries().running, 1);
-        assert!(served.answers.packets(ask("udp")).is_err());
+        assert!(served.answers.packets(ask("udp")).await.is_err());
         if let Some(Part::End(ending)) = within("the next part", parts.next()).await {
             assert_eq!(ending.receipt.unwrap().packets, 100);
             break;
         }
     }
     assert_eq!(served.answers.queries().running, 0, "at once, so that the client may ask again");
-    drop(served.answers.packets(ask("udp")).unwrap());
+    drop(served.answers.packets(ask("udp")).await.unwrap());
     served.idle().await;
 }
 

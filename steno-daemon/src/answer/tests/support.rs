@@ -22,6 +22,7 @@ use tonic::transport::{Channel, Server, server::TcpIncoming};
 use crate::{
     access::{Access, Asker, Principal},
     answer::{Answers, Bounds, Host, LegacyLimits, services},
+    audit::AuditLog,
     capture::ThreadDirectories,
     metrics::Metrics,
     retention::{Pins, ThreadRetention},
@@ -152,7 +153,7 @@ impl Served {
             .map(|d| ThreadRetention { directories: d.clone(), bounds: crate::retention::Bounds::default() });
         let settings = SensorSettings { threads: kept.collect(), ..SensorSettings::default() };
         let sensor = Sensor::open(settings, Arc::<FixedClock>::clone(&clock), &metrics).unwrap();
-        let answers = Answers::new(sensor.view(), bounds, clock, metrics.clone());
+        let answers = Answers::new(sensor.view(), bounds, clock, metrics.clone(), AuditLog::none());
         let host = Host { started: TimestampNs(5), directories, certificates: Arc::new(|| None) };
         let services = services(&answers, host, legacy);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,8 +1,9 @@
 //! Values: what each takes, and that all faults are named at once.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::*;
+use crate::audit::OnFailure;
 
 #[test]
 fn every_fault_is_named_with_key_value_and_what_it_takes() {
@@ -170,6 +171,34 @@ fn more_queries_than_memory_is_said() {
     assert_eq!((limits.max_query_bytes, limits.query_deadline), (Some(1_000_000_000), Some(Duration::from_secs(600))));
     assert_eq!((limits.max_concurrent_queries, limits.max_memory_bytes), (32, 256 << 20));
     assert_eq!(warnings(&with(r#""Limits":{"MaxMemory":"16MiB"}"#)), Vec::<String>::new(), "the default gives way");
+}
+
+#[test]
+fn of_queries_a_quarter_is_kept_from_any_one_client_unless_told_otherwise() {
+    for (more, expected) in [
+        (r#""Port":1234"#, 24),
+        (r#""Limits":{"MaxConcurrentQueries":2}"#, 2),
+        (r#""Limits":{"MaxQueriesPerClient":5}"#, 5),
+    ] {
+        assert_eq!(good(&with(more)).limits.most_of_one(), expected, "{more}");
+    }
+    let bad = errors(&with(r#""Limits":{"MaxQueriesPerClient":0}"#));
+    assert_eq!(bad, ["Limits.MaxQueriesPerClient: 0 will not do; it takes a whole number from 1 to 10000"]);
+}
+
+#[test]
+fn what_cannot_be_written_down_is_not_answered_unless_told_otherwise() {
+    for (more, path, on_failure) in [
+        (r#""Port":1234"#, None, OnFailure::Stop),
+        (r#""Audit":"/log/audit.log""#, Some("/log/audit.log"), OnFailure::Stop),
+        (r#""Audit":"/a","AuditFailure":"stop""#, Some("/a"), OnFailure::Stop),
+        (r#""Audit":"/a","AuditFailure":"continue""#, Some("/a"), OnFailure::Continue),
+    ] {
+        let config = good(&with(more));
+        assert_eq!((config.audit.as_deref(), config.audit_failure), (path.map(Path::new), on_failure), "{more}");
+    }
+    let bad = errors(&with(r#""AuditFailure":"ignore""#));
+    assert_eq!(bad, ["AuditFailure: \"ignore\" will not do; it takes \"stop\" or \"continue\""]);
 }
 
 #[test]
