@@ -23,9 +23,9 @@ PROGRAMS = {
 class Sensor:
     """One daemon; `PKT0` and `IDX0` of its directory hold its segments, also such as were put there before."""
 
-    def __init__(self, name, directory, link, flags=("--fileage_sec=3",), limits=None):
+    def __init__(self, name, directory, link, flags=("--fileage_sec=3",), limits=None, more=None):
         self.name, self.directory, self.link = name, pathlib.Path(directory), link
-        self.daemon, stenotype, more = PROGRAMS[name]
+        self.daemon, stenotype, own = PROGRAMS[name]
         for sub in ("PKT0", "IDX0", "certs"):
             (self.directory / sub).mkdir(parents=True, exist_ok=True)
         self.config = self.directory / "config"
@@ -33,12 +33,13 @@ class Sensor:
             "Threads": [{"PacketsDirectory": str(self.directory / "PKT0"), "IndexDirectory": str(self.directory / "IDX0"),
                          "DiskFreePercentage": 1, "MaxDirectoryFiles": 200_000}],
             "StenotypePath": str(stenotype), "Interface": "v1", "Host": "127.0.0.1", "Port": PORT,
-            "Flags": ["-v", "--blockage_sec=1", "--blocks=256", "--seccomp=none", "--uid=root", "--gid=root", *more, *flags],
+            "Flags": ["-v", "--blockage_sec=1", "--blocks=256", "--seccomp=none", "--uid=root", "--gid=root", *own, *flags],
             # 1.0.1 keeps so many packet files and indexes open, and dies where it may not; 100,000 is its own default.
             "MaxOpenFiles": min(100_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2),
             "CertPath": str(self.directory / "certs")}
         if name == "steno" and limits:
             settings["Limits"] = limits
+        settings |= more or {}
         self.config.write_text(json.dumps(settings))
         self.environment = dict(os.environ, STENOGRAPHER_CONFIG=str(self.config))
 
