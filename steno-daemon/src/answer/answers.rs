@@ -16,10 +16,16 @@ use steno_proto::{
     v1::{self, Truncation},
 };
 use steno_query::{Answer, Cancel, Options, Query, QueryErrors, Scope, TimeSet};
-use tokio::{sync::Semaphore, task::spawn_blocking, time::sleep};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::spawn_blocking,
+    time::sleep,
+};
 
 use super::{
-    Bounds, HangUp, Parts, Refused, Turn, audited, convert,
+    Bounds, HangUp, Parts, Refused, Turn, audited,
+    below::{self, Pace},
+    convert,
     limits::{Gate, Ticket},
     segments,
     worker::{self, Over, SensorBounds, Tally, Transport, Worker},
@@ -38,6 +44,9 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_millis(500);
 /// Looks at the sensor as a whole at once.
 const LOOKS: usize = 2;
+/// Bytes of a query that is read at once. To read a longer one takes milliseconds, in which whoever serves connections would have
+/// others wait.
+const SHORT_TEXT_BYTES: usize = 1 << 10;
 /// Flows of a batch.
 const BATCH_FLOWS: usize = 256;
 
@@ -55,6 +64,8 @@ struct Inner {
     counts: Arc<Counts>,
     /// Looks at the sensor as a whole that may go on at once: more would take all threads from queries.
     looks: Semaphore,
+    /// Queries that are long, and are read one after the other.
+    readings: Semaphore,
 }
 
 /// A question.
@@ -210,6 +221,7 @@ impl Answers {
             audit,
             counts: Arc::default(),
             looks: Semaphore::new(LOOKS),
+            readings: Semaphore::new(1),
         }))
     }
 
@@ -218,12 +230,29 @@ impl Answers {
     /// # Errors
     /// What is wrong with it.
     pub async fn parse(&self, method: Method, asker: &Asker, text: &str) -> Result<Query, QueryErrors> {
-        let parsed = steno_query::parse(text, self.0.clock.now());
+        let parsed = self.read(text).await;
         if let Err(errors) = &parsed {
             let first = errors.errors().first().map(ToString::to_string);
             self.refuse(method, asker, Some(text), &first.unwrap_or_default()).await;
         }
         parsed
+    }
+
+    /// Reads a query where that keeps nobody waiting.
+    async fn read(&self, text: &str) -> Result<Query, QueryErrors> {
+        let now = self.0.clock.now();
+        if text.len() > SHORT_TEXT_BYTES {
+            let _reading = self.0.readings.acquire().await;
+            let (told, parsed) = oneshot::channel();
+            let text = text.to_owned();
+            let begun = below::spawn(Pace::Short, move || drop(told.send(steno_query::parse(&text, now))));
+            if begun.is_ok()
+                && let Ok(parsed) = parsed.await
+            {
+                return parsed;
+            }
+        }
+        steno_query::parse(text, now)
     }
 
     /// The packets that match, as chunks of a capture file. Must be called on a runtime, as all that is asked.
@@ -277,7 +306,7 @@ impl Answers {
         };
         let tally = Tally::new(meter, Arc::clone(&self.0.counts), entry);
         let transport = Transport { asker, hang_up, stall: self.0.bounds.stall };
-        Ok(worker::start(ticket, tally, transport, work))
+        Ok(worker::start(ticket, Pace::Short, tally, transport, work))
     }
 
     /// What the sensor is.
@@ -354,7 +383,12 @@ impl Answers {
         let tally = Tally::new(self.0.metrics.query(method), Arc::clone(&self.0.counts), entry);
         let (asker, hang_up) = (asker.clone(), held.ask.hang_up.clone());
         let transport = Transport { asker, hang_up, stall: self.0.bounds.stall };
-        Ok(worker::start(ticket, tally, transport, move |worker| work(worker, &held)))
+        let pace = match (held.ask.follow, ticket.is_crowded()) {
+            (true, _) => Pace::Steady,
+            (false, true) => Pace::Crowded,
+            (false, false) => Pace::Short,
+        };
+        Ok(worker::start(ticket, pace, tally, transport, move |worker| work(worker, &held)))
     }
 
     /// Finds room for a request of somebody who may send it, and has it written down: nothing of an answer is there before
@@ -506,6 +540,7 @@ impl Inner {
             cancel: worker.ticket.cancel().clone(),
             // One too far away to be said is none.
             deadline: deadline.and_then(|deadline| worker.began.checked_add(deadline)),
+            between: Some(below::make_way),
             ..Options::default()
         };
         let pin = self.view.store().pin(held.times.hull());

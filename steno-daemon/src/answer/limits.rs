@@ -76,6 +76,10 @@ pub enum Refused {
     Audit(#[from] AuditError),
 }
 
+/// Queries of one client from which on one more makes way for those of others at once. One that asks for several things together, as
+/// people do, has fewer.
+const CROWD: usize = 4;
+
 /// Where queries are admitted. Clones are the same one.
 #[derive(Clone, Debug)]
 pub(super) struct Gate(Arc<Inner>);
@@ -118,6 +122,7 @@ pub(super) struct Ticket {
     number: u64,
     cancel: Cancel,
     memory_bytes: u64,
+    is_crowded: bool,
 }
 
 impl Gate {
@@ -158,7 +163,7 @@ impl Gate {
         let _ = state.running.insert(number, Running { who, cancel: cancel.clone(), memory_bytes });
         drop(state);
         self.0.running.send_modify(|running| *running += 1);
-        Ok(Ticket { gate: self.clone(), number, cancel, memory_bytes })
+        Ok(Ticket { gate: self.clone(), number, cancel, memory_bytes, is_crowded: of_one >= CROWD })
     }
 
     pub(super) fn running(&self) -> u32 {
@@ -214,6 +219,11 @@ impl Ticket {
         self.memory_bytes
     }
 
+    /// Whether its client had many that ran when it came.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded
+    }
+
     pub(super) fn gate(&self) -> &Gate {
         &self.gate
     }
@@ -248,6 +258,17 @@ mod tests {
         assert_eq!(gate.admit(who(2), Cancel::default()).unwrap_err(), Refused::TooMany { most_running: 4 });
         drop((tickets.pop(), other));
         let _again = gate.admit(who(1), Cancel::default()).unwrap();
+    }
+
+    #[test]
+    fn many_of_one_client_are_a_crowd() {
+        let gate = gate(16);
+        let tickets: Vec<Ticket> = (0..6).map(|_| gate.admit(who(1), Cancel::default()).unwrap()).collect();
+        let crowded: Vec<bool> = tickets.iter().map(Ticket::is_crowded).collect();
+        assert_eq!(crowded, [false, false, false, false, true, true]);
+        assert!(!gate.admit(who(2), Cancel::default()).unwrap().is_crowded());
+        drop(tickets);
+        assert!(!gate.admit(who(1), Cancel::default()).unwrap().is_crowded());
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //!   response <── Replies (messages) <── Parts (stream) <──┴── two chunks at most ───────┘
 //! ```
 //!
-//! - [`Answers`] admits queries within [`Bounds`], runs each on a thread of its own below `limits`' gate, and hands out what
-//!   it finds. It knows nothing of gRPC's messages, so that other transports can be served by it.
+//! - [`Answers`] admits queries within [`Bounds`], runs each on a thread of its own (`below`) behind `limits`' gate, and
+//!   hands out what it finds. It knows nothing of gRPC's messages, so that other transports can be served by it.
 //! - [`SensorService`] is `steno.v1.Sensor`, [`LegacyService`] is `steno.Stenographer` of 1.0.1; [`services`] makes both. `http` is
 //!   what is served without gRPC.
 //! - `convert` turns what steno-query says into messages, `status` and `segments` say how the sensor fares and what it holds.
@@ -16,6 +16,7 @@
 
 mod answers;
 mod audited;
+mod below;
 mod convert;
 mod diagnostic;
 mod http;

@@ -2,7 +2,6 @@
 //! is full. So the memory of an answer is bounded, and a client that is slow slows its own query only.
 
 use std::{
-    cell::Cell,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,15 +11,15 @@ use tokio::{
     runtime::Handle,
     select,
     sync::{mpsc, oneshot},
-    task::spawn_blocking,
     time::sleep,
 };
-use tracing::info;
+use tracing::{error, info};
 
 use super::{
     Ending, Parts,
     answers::{Counts, Failed},
     audited,
+    below::{self, Pace},
     limits::Ticket,
     part::{Delivered, Last},
     place::{HangUp, Place},
@@ -33,8 +32,6 @@ use crate::{
 
 /// Items that are found ahead of the client.
 const AHEAD: usize = 2;
-/// What is added to the nice value of a thread that answers.
-const NICE: i32 = 10;
 /// The least time between two looks at how many packets were delivered, which cost some microseconds.
 const COUNT_EVERY: Duration = Duration::from_millis(100);
 
@@ -93,24 +90,10 @@ pub(super) struct SensorBounds {
     pub(super) deadline: bool,
 }
 
-thread_local! {
-    /// Whether this thread has been put below capture.
-    static IS_BELOW: Cell<bool> = const { Cell::new(false) };
-}
-
-/// What this thread does from now on makes way for capture: on the processors by its nice value and, as no class of I/O
-/// priority is set, on the disks by the one that the kernel derives from it (ioprio_set(2)). It stays so, for only root may
-/// take it back; these threads do nothing but answer.
-fn below_capture() {
-    if !IS_BELOW.replace(true) {
-        // Linux has a nice value for each thread (nice(2), C library/kernel differences). Refused, the query runs as it is.
-        let _ = rustix::process::nice(NICE);
-    }
-}
-
 /// Has `work` done on a thread of its own. It hands items over until it is told that it is [`Over`], and gives the receipt.
 pub(super) fn start<T: Send + Unpin + 'static>(
     ticket: Ticket,
+    pace: Pace,
     tally: Tally,
     transport: Transport,
     work: impl FnOnce(&mut Worker<T>) -> (v1::Receipt, SensorBounds) + Send + 'static,
@@ -121,11 +104,14 @@ pub(super) fn start<T: Send + Unpin + 'static>(
     let (cancel, delivered) = (ticket.cancel().clone(), tally.delivered.clone());
     let runtime = Handle::current();
     let mut worker = Worker { ticket, began, items, runtime, transport, tally, cut: None, rest: None };
-    let _detached = spawn_blocking(move || {
-        below_capture();
+    let begun = below::spawn(pace, move || {
         let (receipt, bounds) = work(&mut worker);
         worker.end(receipt, bounds, last);
     });
+    if let Err(e) = begun {
+        // What it had is dropped, and so its client is told.
+        error!("no thread for a query: {e}");
+    }
     Parts::new(taken, ending, cancel, delivered, began)
 }
 

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use http::Request;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -152,9 +152,11 @@ impl Mallory {
     async fn never_reads(&self) -> std::io::Result<()> {
         let mut send = self.http2().await?;
         let mut held = Vec::new();
-        for _ in 0..8 {
+        // One that takes a place among queries; the others leave room to those who have their queries run.
+        let metrics = || Request::get(format!("https://{ADDRESS}/metrics")).body(Body::empty()).unwrap();
+        for request in std::iter::once(grpc(message("udp", true))).chain(std::iter::repeat_with(metrics).take(7)) {
             send.ready().await.map_err(std::io::Error::other)?;
-            held.push(send.send_request(grpc(message("udp", true))).await.map_err(std::io::Error::other)?);
+            held.push(send.send_request(request).await.map_err(std::io::Error::other)?);
         }
         while !send.is_closed() {
             sleep(BREATH).await;
@@ -176,15 +178,21 @@ impl Mallory {
         Ok(())
     }
 
-    /// As large as queries may be, and as much work.
+    /// As large as queries may be: of every two, one that looks at all and finds nothing, and one that finds all and is given up.
     async fn monstrous_queries(&self) -> std::io::Result<()> {
         let ports: Vec<String> = (0..990).map(|n| format!("not port {}", 20_000 + n)).collect();
-        let text = format!("({}) and not net 10.0.0.0/9", ports.join(" and "));
-        let mut send = self.http2().await?;
-        for _ in 0..100 {
+        let everything = ports.join(" and ");
+        let nothing = format!("({everything}) and not net 10.0.0.0/9");
+        let io = TokioIo::new(self.connect(b"h2").await?);
+        let handshake = http2::handshake(TokioExecutor::new(), io).await;
+        let (mut send, connection) = handshake.map_err(std::io::Error::other)?;
+        drop(tokio::spawn(connection));
+        for _ in 0..50 {
             send.ready().await.map_err(std::io::Error::other)?;
-            let answer = send.send_request(grpc(message(&text, false))).await.map_err(std::io::Error::other)?;
-            drop(answer);
+            let answer = send.send_request(grpc(message(&nothing, false))).await.map_err(std::io::Error::other)?;
+            let _all = to_bytes(Body::new(answer.into_body()), usize::MAX).await.map_err(std::io::Error::other)?;
+            send.ready().await.map_err(std::io::Error::other)?;
+            drop(send.send_request(grpc(message(&everything, false))).await.map_err(std::io::Error::other)?);
         }
         Ok(())
     }

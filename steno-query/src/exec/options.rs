@@ -31,6 +31,8 @@ pub struct Options {
     pub cancel: Cancel,
     /// When to give up.
     pub deadline: Option<Instant>,
+    /// Called by each thread that works, at least once a block: it may make way for others there. It is not to block.
+    pub between: Option<fn()>,
     /// Read whole blocks, however few of their packets match, where the index has a checksum of them: no packet is delivered whose
     /// bytes are not those that were captured. Else, and where there is no checksum, a block is read whole only where many of its
     /// packets match; single packets are decoded and held against the query.
@@ -43,6 +45,9 @@ impl Options {
 
     /// What ends the work now, if anything does. Read at least once a block.
     pub(crate) fn interrupted(&self) -> Option<Truncation> {
+        if let Some(between) = self.between {
+            between();
+        }
         if self.cancel.is_cancelled() {
             return Some(Truncation::Cancelled);
         }
@@ -60,6 +65,7 @@ impl Default for Options {
             memory_bytes: Self::MEMORY_BYTES,
             cancel: Cancel::default(),
             deadline: None,
+            between: None,
             verify_blocks: true,
         }
     }
@@ -162,6 +168,18 @@ mod tests {
             let options = Options { limit_packets: Some(limit), ..Options::default() };
             assert_eq!(delivered(&options, &sizes), (limit, Some(Truncation::LimitPackets)));
         }
+    }
+
+    #[test]
+    fn what_is_called_between_is_called_each_time() {
+        use std::sync::atomic::AtomicU32;
+        static CALLED: AtomicU32 = AtomicU32::new(0);
+        fn call() {
+            let _before = CALLED.fetch_add(1, Ordering::Relaxed);
+        }
+        let options = Options { between: Some(call), ..Options::default() };
+        assert_eq!((options.interrupted(), options.interrupted()), (None, None));
+        assert_eq!(CALLED.load(Ordering::Relaxed), 2);
     }
 
     #[test]
