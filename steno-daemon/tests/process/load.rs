@@ -146,8 +146,10 @@ async fn of_32_queries_half_are_cancelled_and_nothing_is_left_of_them() {
         finished += round(&daemon, &mut random, &expected).await;
         // Threads that have nothing to do stay for some seconds.
         let same = |held: &Held| {
-            held.descriptors <= base.descriptors
-                && (number < ROUNDS || held.threads <= base.threads)
+            // The connection that asked for the metrics may be closed by then, or not.
+            held.descriptors <= base.descriptors + 1
+                // One or two of the pool stay as long as they are asked for metrics in turn.
+                && (number < ROUNDS || held.threads <= base.threads + 2)
                 && held.resident_kib <= base.resident_kib + MARGIN_KIB
         };
         let held = at_rest(&daemon, same).await;
