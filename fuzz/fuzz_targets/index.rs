@@ -73,6 +73,10 @@ fn read_on(index: &Index) -> Result<(), IndexError> {
     read_fragments(index);
     for no in 0..index.block_count().min(LOOKED_AT) {
         let _ = index.block(no);
+        if let Ok(Some(checksums)) = index.checksums(no) {
+            let _ = checksums.check(0, &[]);
+            assert!(checksums.running().len() as u64 <= index.file_bytes() / 4, "more running checksums than bytes");
+        }
     }
     let mut locator = index.locator();
     for no in (0..index.packets().min(LOOKED_AT)).map(PacketNo) {

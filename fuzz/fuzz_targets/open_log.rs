@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 
 use libfuzzer_sys::{Corpus, fuzz_target};
+use steno_index::BlockChecksums;
 use steno_index::log::{OpenPart, SLOT_BYTES, SharedLogReader, decode};
 
 /// `docs/format/open-log.md`: the count of the bytes of records, and where these begin.
@@ -24,7 +25,7 @@ const LOOKED_AT: u32 = 1_000;
 /// What a log says: the blocks, and of each conversation the packets and bytes of both directions together.
 #[derive(Debug, Default, PartialEq)]
 struct Said {
-    blocks: Vec<(u64, u32, u32, u32)>,
+    blocks: Vec<(u64, u32, u32, Option<BlockChecksums>)>,
     conversations: BTreeMap<String, (u64, u64)>,
 }
 
@@ -80,9 +81,10 @@ fn read(reader: &mut SharedLogReader) -> Option<Said> {
     for OpenPart { index, first_packet } in parts {
         assert_eq!(first_packet, first, "the parts do not follow each other");
         index.verify().expect("what was made of records holds");
-        for block in 0..index.block_count() {
-            let block = index.block(block).expect("a block that is counted is there");
-            said.blocks.push((block.offset_bytes, block.used_bytes, block.packets, block.crc32c.unwrap_or_default()));
+        for no in 0..index.block_count() {
+            let block = index.block(no).expect("a block that is counted is there");
+            let checksums = index.checksums(no).expect("the checksums of a block that is there");
+            said.blocks.push((block.offset_bytes, block.used_bytes, block.packets, checksums));
         }
         first = first.saturating_add(index.packets());
         if index.conversations() > LOOKED_AT {

@@ -21,7 +21,7 @@ use steno_core::pcap::{CaptureMeta, CaptureWriter, Format, InterfaceMeta, Record
 use steno_core::testkit::{RecipePacket, block_of, recipe};
 use steno_fuzz::authority::Authority;
 use steno_index::log::SharedLog;
-use steno_index::{Facts, Log, note_block};
+use steno_index::{BlockChecksums, Facts, Log, note_block};
 use steno_query::Store;
 use steno_query::store::CATALOGUE_FILE;
 
@@ -86,7 +86,7 @@ fn main() -> Result<()> {
     write(&dir, "catalogue", [catalogue(&blocks)?])?;
     write(&dir, "packet_file", [block])?;
     write(&dir, "query_text", QUERIES.map(|query| query.as_bytes().to_vec()))?;
-    write(&dir, "open_log", [open_log(&packets)?, open_log(&many(200)?)?])?;
+    write(&dir, "open_log", [open_log(&packets)?, open_log(&many(200)?)?, open_log(&many(900)?)?])?;
     write(&dir, "client_certificate", certificates()?)?;
     write(&dir, "ledger", texts::ledgers())?;
     write(&dir, "capture_filter", texts::filters())?;
@@ -168,12 +168,14 @@ fn version2_index(block: &[u8]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The shared memory of a log with these packets in two blocks, behind a byte that says where it is cut.
+/// The shared memory of a log with these packets in two blocks, which have running checksums if they are long enough, behind a byte
+/// that says where it is cut.
 fn open_log(packets: &[RecipePacket]) -> Result<Vec<u8>> {
     let (mut log, mut shared) = (Log::new(), SharedLog::create()?);
     let (first, second) = packets.split_at(packets.len() / 2);
     for (number, packets) in (0..).zip([first, second]) {
-        let _captured = note_block(&mut log, number << 18, &Block::parse(&block(packets)?)?, None)?;
+        let block = block(packets)?;
+        let _captured = note_block(&mut log, number << 18, &Block::parse(&block)?, Some(&BlockChecksums::of(&block)))?;
         shared.publish(&log, log.bytes())?;
     }
     let memory = File::from(shared.as_fd().try_clone_to_owned()?);

@@ -15,7 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let packets = steno_core::testkit::recipe(&fs::read_to_string(recipe)?)?;
     let name = Path::new(&out).file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let index = segments::index_of(&segments::packet_file(&packets), &segments::golden_facts_of(&name));
+    let facts = segments::golden_facts_of(&name);
+    let index = segments::index_of(&segments::packet_file_of_blocks(&packets, facts.block_bytes), &facts);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&out)?;
     std::io::Write::write_all(&mut file, &index)?;
     Ok(())

@@ -17,7 +17,7 @@ use steno_core::{
     block::{Block, BlockWriter, Push},
     packet::decode,
 };
-use steno_index::{BlockNote, ConvNo, Direction, Facts, Index, Log, Sealer};
+use steno_index::{BlockChecksums, BlockNote, ConvNo, Direction, Facts, Index, Log, Sealer};
 
 const BLOCK_BYTES: u32 = 1 << 20;
 
@@ -40,9 +40,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             log.note(position, packet.timestamp(), packet.wire_len(), &decoded, &tags);
         }
         noting += cpu() - start;
-        let crc32c = Some(crc32c::crc32c(block.get(..used_bytes as usize).unwrap_or_default()));
+        let checksums = BlockChecksums::of(block.get(..used_bytes as usize).unwrap_or_default());
+        let crc32c = Some(checksums.crc32c());
         seq_num += 1;
-        log.end_block(BlockNote { offset_bytes, used_bytes, crc32c, seq_num });
+        log.end_block_with(BlockNote { offset_bytes, used_bytes, crc32c, seq_num }, checksums.running());
         offset_bytes += u64::from(BLOCK_BYTES);
         Ok(())
     })?;

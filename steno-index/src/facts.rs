@@ -4,7 +4,7 @@ use steno_core::{BLOCK_BYTES, TimestampNs};
 
 use crate::{
     Cause, ClockStep, Drops, Gap, IndexError, Loss,
-    format::OLDEST_MAJOR_MINOR,
+    format::MINOR_WITH_LOSSES,
     le::{array, u16_at, u32_at, u64_at},
 };
 
@@ -95,7 +95,7 @@ impl Facts {
     /// The lowest minor version, of the oldest major one, that has all of the tags.
     pub(crate) fn format_minor(&self) -> u16 {
         let all_are_old = self.losses.is_empty() && self.clock_steps.is_empty() && self.ended.is_none();
-        if all_are_old { 0 } else { OLDEST_MAJOR_MINOR }
+        if all_are_old { 0 } else { MINOR_WITH_LOSSES }
     }
 
     /// The bytes of a facts section (`docs/format/index.md` section 5), and how many tags it has.

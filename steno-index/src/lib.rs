@@ -43,6 +43,7 @@
 
 #![forbid(unsafe_code)]
 
+mod checksums;
 mod column;
 mod conversation;
 mod error;
@@ -59,6 +60,7 @@ pub mod segment;
 mod verify;
 pub mod version2;
 
+pub use checksums::{BlockChecksums, PIECE_BYTES, PieceDiffers};
 pub use conversation::{Class, ClassNo, ConvNo, Conversation, Direction, Endpoint, Ends, NetworkKind, Side};
 pub use error::IndexError;
 pub use facts::Facts;

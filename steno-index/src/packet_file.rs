@@ -10,11 +10,10 @@ use std::{
 use steno_core::{
     BLOCK_BYTES, Position,
     block::{BLOCK_HEADER_BYTES, Block, BlockError, BlockHeader, RawPacket},
-    crc32c,
     packet::{Decoded, Tag, decode},
 };
 
-use crate::{BlockNote, Facts, IndexError, Log, Summary, seal};
+use crate::{BlockChecksums, BlockNote, Facts, IndexError, Log, Summary, seal};
 
 /// A block that is not whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +77,10 @@ pub fn note_packet_file(
     block_bytes: u32,
     log: &mut Log,
 ) -> Result<Option<Damage>, IndexError> {
-    let mut blocks = Blocks::new(block_bytes)?;
+    let (mut blocks, mut checksums) = (Blocks::new(block_bytes)?, BlockChecksums::default());
     while let Some((offset_bytes, bytes)) = blocks.next(packets)? {
         let noted = Block::parse(bytes).and_then(|block| {
-            let _captured = note_block(log, offset_bytes, &block, Some(crc32c::crc32c(block.used())))?;
+            let _captured = note_block(log, offset_bytes, &block, Some(checksums.renew(block.used())))?;
             Ok(())
         });
         if let Err(error) = noted {
@@ -101,7 +100,8 @@ pub struct Noted {
     pub cut_packets: u32,
 }
 
-/// Appends the packets of a block and the block itself to `log`: all of them, or nothing.
+/// Appends the packets of a block and the block itself to `log`, with its checksums if there are to be any: all of them, or
+/// nothing.
 ///
 /// # Errors
 /// A chain that is broken. The log is as it was.
@@ -109,9 +109,9 @@ pub fn note_block(
     log: &mut Log,
     offset_bytes: u64,
     block: &Block<'_>,
-    crc32c: Option<u32>,
+    checksums: Option<&BlockChecksums>,
 ) -> Result<Noted, BlockError> {
-    note_block_by(log, offset_bytes, block, crc32c, |packet, tags| decode(&packet.frame(), tags))
+    note_block_by(log, offset_bytes, block, checksums, |packet, tags| decode(&packet.frame(), tags))
 }
 
 /// As [`note_block`], with another reading of the packets.
@@ -120,7 +120,7 @@ pub(crate) fn note_block_by(
     log: &mut Log,
     offset_bytes: u64,
     block: &Block<'_>,
-    crc32c: Option<u32>,
+    checksums: Option<&BlockChecksums>,
     decode: impl Fn(&RawPacket<'_>, &mut Vec<Tag>) -> Decoded,
 ) -> Result<Noted, BlockError> {
     // In one walk: the header of the next packet is on its way from memory while this one is decoded.
@@ -142,8 +142,9 @@ pub(crate) fn note_block_by(
         let position = Position(u32::try_from(position).unwrap_or(u32::MAX));
         log.note(position, packet.timestamp(), packet.wire_len(), &decoded, &tags);
     }
-    let header = block.header();
-    log.end_block(BlockNote { offset_bytes, used_bytes: header.blk_len, crc32c, seq_num: header.seq_num });
+    let (header, crc32c) = (block.header(), checksums.map(BlockChecksums::crc32c));
+    let note = BlockNote { offset_bytes, used_bytes: header.blk_len, crc32c, seq_num: header.seq_num };
+    log.end_block_with(note, checksums.map_or(&[], BlockChecksums::running));
     Ok(noted)
 }
 

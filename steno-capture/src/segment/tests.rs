@@ -173,14 +173,19 @@ impl Bench {
 
     /// Takes one block more: two packets from a host with the block's number.
     fn take(&mut self) {
-        self.blocks += 1;
-        let (n, secs) = (self.blocks, self.clock.now().secs());
-        let text = format!(
+        let (n, secs) = (self.blocks + 1, self.clock.now().secs());
+        self.take_of(&format!(
             "{secs}.0000000{n:02} ip 10.0.0.{n} > 10.9.9.9 tcp {n} > 80 data 100\n\
              {secs}.1000000{n:02} ip 10.9.9.9 > 10.0.0.{n} tcp 80 > {n} data 200"
-        );
+        ));
+    }
+
+    /// Takes one block more, of these packets.
+    fn take_of(&mut self, text: &str) {
+        self.blocks += 1;
+        let (n, packets) = (self.blocks, recipe(text).unwrap());
         let mut writer = BlockWriter::new(BLOCK);
-        assert_eq!(block_of(&mut writer, &recipe(&text).unwrap()), Ok(2));
+        assert_eq!(block_of(&mut writer, &packets), Ok(packets.len()));
         let mut memory = AlignedBuffer::new(BLOCK as usize);
         memory.bytes_mut().copy_from_slice(writer.finish(n));
         self.writer().take(BlockMemory::Copy(memory));
@@ -250,6 +255,22 @@ fn blocks_become_a_published_segment_with_its_circumstances() {
     assert_eq!((facts.interface.as_str(), facts.drops.as_slice()), ("test0", &[Drops { second: 7, packets: 3 }][..]));
     assert!(index.block(1).unwrap().crc32c.is_some());
     assert_eq!((bench.counters.packets.get(), bench.counters.blocks.get(), bench.counters.segments.get()), (4, 2, 1));
+}
+
+#[test]
+fn long_blocks_have_running_checksums_unless_there_are_to_be_none() {
+    for block_crc in [true, false] {
+        let mut bench = Bench::with(|options| options.block_crc = block_crc);
+        let long = "100 ip 10.0.0.1 > 10.9.9.9 tcp 7 > 80 data 1300\n".repeat(40);
+        bench.take_of(&long);
+        bench.take();
+        bench.take_of(&long);
+        assert_eq!(bench.finish(), [[1, 2, 3]]);
+        let index = bench.index(bench.published()[0]);
+        let running = |no| index.checksums(no).unwrap().map(|checksums| checksums.running().len());
+        let expected = if block_crc { [1, 0, 1].map(Some) } else { [None; 3] };
+        assert_eq!([0, 1, 2].map(running), expected);
+    }
 }
 
 #[test]

@@ -10,9 +10,8 @@ use std::{
 use steno_core::{
     Clock, TimestampNs,
     block::{Block, BlockHeader},
-    crc32c,
 };
-use steno_index::{Cause, Facts, Gap, Log, note_block};
+use steno_index::{BlockChecksums, Cause, Facts, Gap, Log, note_block};
 
 use super::{
     LossSource, Losses, OpenSegment, Place, Rotation, SealJob, Sealer, Shares, failure::Failure, names::Names,
@@ -91,6 +90,8 @@ pub(crate) struct SegmentWriter {
     /// What this thread itself has seen lost, for the next index.
     pub(super) lost: Losses,
     progress: WriteProgress,
+    /// Those of the block at hand, in memory that is used again.
+    checksums: BlockChecksums,
     /// When a segment was last handed over, or the capture began.
     shown: TimestampNs,
     /// Until when was captured, once no more is.
@@ -119,6 +120,7 @@ impl SegmentWriter {
             failure: Failure::default(),
             lost: Losses::default(),
             progress: WriteProgress::default(),
+            checksums: BlockChecksums::default(),
             shown,
             ended: None,
         }
@@ -218,8 +220,8 @@ impl SegmentWriter {
         let Some(open) = &mut self.open else { return self.lose(&header) };
         let offset_bytes = rotation.offset(open.blocks);
         let noted = if self.options.with_index {
-            let crc32c = self.options.block_crc.then(|| crc32c::crc32c(block.used()));
-            let noted = match note_block(&mut open.log, offset_bytes, &block, crc32c) {
+            let checksums = self.options.block_crc.then(|| self.checksums.renew(block.used()));
+            let noted = match note_block(&mut open.log, offset_bytes, &block, checksums) {
                 Ok(noted) => noted,
                 Err(e) => {
                     self.malformed(&e);

@@ -10,10 +10,9 @@ use std::{
 use steno_core::{
     BLOCK_BYTES, SegmentId, TimestampNs,
     block::{Block, BlockWriter, Push},
-    crc32c,
     pcap::{LINKTYPE_ETHERNET, SNAPLEN},
 };
-use steno_index::{Damage, Facts, IndexError, Log, note_block, seal, segment::SegmentPaths};
+use steno_index::{BlockChecksums, Damage, Facts, IndexError, Log, note_block, seal, segment::SegmentPaths};
 
 use super::{ImportError, reader::Packet};
 
@@ -166,8 +165,8 @@ impl Segments {
             source: Damage { offset_bytes, error }.into(),
         };
         let block = Block::parse(bytes).map_err(damage)?;
-        let _captured =
-            note_block(&mut self.log, offset_bytes, &block, Some(crc32c::crc32c(block.used()))).map_err(damage)?;
+        let checksums = BlockChecksums::of(block.used());
+        let _captured = note_block(&mut self.log, offset_bytes, &block, Some(&checksums)).map_err(damage)?;
         // What is not used stays a hole.
         let written = open.file.write_all_at(block.used(), offset_bytes);
         let end = offset_bytes + u64::from(BLOCK_BYTES);

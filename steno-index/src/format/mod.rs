@@ -14,7 +14,10 @@ pub(crate) use footer::{FOOTER_BYTES, Footer, HEADER_BYTES, header, read_header}
 pub(crate) use record::{BLOCK_RECORD_BYTES, BlockRecord, decode_classes, encode_class};
 pub(crate) use row_group::{DENSE_FIELDS, FIELDS, Field, conversation_flag};
 pub(crate) use section::{Section, SectionId, TOC_ENTRY_BYTES, Toc};
-pub(crate) use version::{FIRST_WITH_LISTS, OLDEST_MAJOR, OLDEST_MAJOR_MINOR, most_row_groups, row_groups, version_of};
+pub(crate) use version::{
+    FIRST_WITH_LISTS, MINOR_WITH_LOSSES, MINOR_WITH_RUNNING_CHECKSUMS, OLDEST_MAJOR, most_row_groups, row_groups,
+    version_of,
+};
 
 /// The first bytes of an index file.
 pub(crate) const MAGIC_START: [u8; 8] = *b"\x89STENOIX";

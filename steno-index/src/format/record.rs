@@ -13,19 +13,23 @@ pub(crate) const BLOCK_RECORD_BYTES: usize = 64;
 const CLASS_HEAD_BYTES: usize = 12;
 
 const BLOCK_HAS_CRC: u32 = 1;
+const BLOCK_HAS_RUNNING: u32 = 1 << 1;
 
 /// A record of the block table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockRecord {
     pub(crate) info: BlockInfo,
     pub(crate) first_anchor: u32,
+    /// The number of its first running checksum, if it has any.
+    pub(crate) first_running: Option<u32>,
 }
 
 impl BlockRecord {
     pub(crate) fn encode(&self) -> [u8; BLOCK_RECORD_BYTES] {
         let info = &self.info;
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-        let flags = if info.crc32c.is_some() { BLOCK_HAS_CRC } else { 0 };
+        let flags = if info.crc32c.is_some() { BLOCK_HAS_CRC } else { 0 }
+            | if self.first_running.is_some() { BLOCK_HAS_RUNNING } else { 0 };
         let words = [
             info.offset_bytes,
             info.min_time.as_ns(),
@@ -34,7 +38,7 @@ impl BlockRecord {
             pair(info.first_packet.0, info.packets),
             pair(info.used_bytes, info.crc32c.unwrap_or_default()),
             pair(self.first_anchor, flags),
-            0,
+            u64::from(self.first_running.unwrap_or_default()),
         ];
         let mut bytes = [0; BLOCK_RECORD_BYTES];
         for (place, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
@@ -57,7 +61,9 @@ impl BlockRecord {
             used_bytes: u32_at(bytes, 40)?,
             crc32c: (flags & BLOCK_HAS_CRC != 0).then_some(crc),
         };
-        Some(Self { info, first_anchor: u32_at(bytes, 48)? })
+        let first_running = u32_at(bytes, 56)?;
+        let first_running = (flags & BLOCK_HAS_RUNNING != 0).then_some(first_running);
+        Some(Self { info, first_anchor: u32_at(bytes, 48)?, first_running })
     }
 }
 

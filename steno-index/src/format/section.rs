@@ -52,6 +52,7 @@ sections! {
     Facts = 1, "facts", Kind::Other;
     Blocks = 2, "blocks", Kind::Records(BLOCK_RECORD_BYTES);
     Anchors = 3, "anchors", Kind::Column;
+    RunningChecksums = 4, "running-checksums", Kind::Records(4);
     Classes = 16, "classes", Kind::Other;
     V4 = 17, "v4", Kind::Records(4);
     V6 = 18, "v6", Kind::Records(16);
@@ -79,6 +80,11 @@ impl SectionId {
     /// Whether it is one of those that are in a file together or not at all: only one with fragments has them.
     const fn is_of_fragments(self) -> bool {
         self as u32 > Self::PacketLists as u32
+    }
+
+    /// Whether it may be missing, by itself: a file whose blocks are short, or have no checksums, has nothing to put there.
+    const fn is_optional(self) -> bool {
+        matches!(self, Self::RunningChecksums)
     }
 }
 
@@ -185,8 +191,9 @@ impl Toc {
         }
         // Ids are there once at the most, so that equal numbers mean that none is missing.
         let of_fragments = sections.iter().filter(|section| section.id.is_of_fragments()).count();
-        let expected = SectionId::ALL.iter().filter(|id| of_fragments > 0 || !id.is_of_fragments()).count();
-        if sections.len() != expected {
+        let has_to_be = |id: SectionId| !id.is_optional() && (of_fragments > 0 || !id.is_of_fragments());
+        let expected = SectionId::ALL.iter().filter(|id| has_to_be(**id)).count();
+        if sections.iter().filter(|section| has_to_be(section.id)).count() != expected {
             return Err(corrupt("a section is missing", sections.len()));
         }
         let mut places = [ABSENT; PLACES];
@@ -210,7 +217,7 @@ impl Toc {
     #[inline]
     pub(crate) fn get(&self, id: SectionId) -> Section {
         let place = self.places.get(id as usize).and_then(|&place| self.sections.get(usize::from(place)));
-        // `decode` has made sure that every section is there, but for those of fragments.
+        // `decode` has made sure that every section is there, but for those of fragments and running checksums.
         place.copied().unwrap_or(Section { id, offset: HEADER_BYTES as u64, len: 0, count: 0, scale: 1 })
     }
 }

@@ -11,9 +11,8 @@ use steno_core::{
     packet::{Decoded, Fragment, Network, Tag},
 };
 
-use super::slot::{
-    BLOCK_CRC, SLOT_BYTES, Slot, TAGS_PER_SLOT, TAGS_START, decode_tag, flag, halves, kind, quarters, words,
-};
+use super::slot::{BLOCK_CRC, SLOT_BYTES, Slot, TAGS_START, decode_tag, flag, halves, kind, quarters, values, words};
+use crate::checksums::{RUNNING_MAX, running_checksums};
 
 /// Why bytes are not a log. Offsets count from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -181,7 +180,7 @@ pub enum Entry {
 /// ```
 /// use steno_index::log::{Log, decode};
 /// assert_eq!(decode(&Log::new().to_vec()).count(), 0);
-/// assert!(decode(&[7; 32]).next().is_some_and(|entry| entry.is_err()));
+/// assert!(decode(&[9; 32]).next().is_some_and(|entry| entry.is_err()));
 /// ```
 pub fn decode(bytes: &[u8]) -> Entries<'_> {
     let (slots, rest) = bytes.as_chunks::<SLOT_BYTES>();
@@ -229,6 +228,9 @@ pub struct Entries<'a> {
     /// The stack of the last tags record; shared once a packet has it.
     stack: Vec<Tag>,
     shared: Option<Arc<[Tag]>>,
+    /// The running checksums since the last block, which are of the next one; and those of the last one.
+    next_running: Vec<u32>,
+    running: Vec<u32>,
     /// Packets since the last block, and the range of their times.
     block_packets: u32,
     block_first_ns: u64,
@@ -251,6 +253,8 @@ impl<'a> Entries<'a> {
             base_ns: None,
             stack: Vec::new(),
             shared: None,
+            next_running: Vec::new(),
+            running: Vec::new(),
             block_packets: 0,
             block_first_ns: u64::MAX,
             block_last_ns: 0,
@@ -260,6 +264,16 @@ impl<'a> Entries<'a> {
     /// Packets since the last block record that was read.
     pub fn open_packets(&self) -> u32 {
         self.block_packets
+    }
+
+    /// The running checksums ([`BlockChecksums`](crate::BlockChecksums)) of the block that was read last; none where it has none.
+    pub fn running_checksums(&self) -> &[u32] {
+        &self.running
+    }
+
+    /// Whether there is something behind the last block that was read which is of another one.
+    pub(super) fn is_within_a_block(&self) -> bool {
+        self.block_packets > 0 || !self.next_running.is_empty()
     }
 
     /// What has to be known to read on, behind a block.
@@ -324,6 +338,7 @@ impl<'a> Entries<'a> {
                 self.base_ns = Some(base);
             }
             kind::BLOCK => return self.block(flags, slot).map(Some),
+            kind::RUNNING_CHECKSUMS => self.more_running(third, slot)?,
             got => return Err(LogError::UnknownKind { slot: self.slot.saturating_sub(1), got }),
         }
         Ok(None)
@@ -400,10 +415,8 @@ impl<'a> Entries<'a> {
             return Err(self.bad("more tags for a stack that packets already have"));
         }
         self.shared = None;
-        let (_, places) = slot.as_chunks::<4>().0.split_first().unwrap_or((&[0; 4], &[]));
-        let some = places.get(..usize::from(count)).filter(|some| some.len() <= TAGS_PER_SLOT);
-        for tag in some.ok_or_else(|| self.bad("more tags than a slot has room for"))? {
-            let tag = decode_tag(u32::from_le_bytes(*tag)).ok_or_else(|| self.bad("a tag out of range"))?;
+        for tag in values(slot, count).ok_or_else(|| self.bad("more tags than a slot has room for"))? {
+            let tag = decode_tag(tag).ok_or_else(|| self.bad("a tag out of range"))?;
             self.stack.push(tag);
         }
         Ok(())
@@ -411,6 +424,15 @@ impl<'a> Entries<'a> {
 
     fn shared(&mut self) -> Arc<[Tag]> {
         Arc::clone(self.shared.get_or_insert_with(|| self.stack.as_slice().into()))
+    }
+
+    fn more_running(&mut self, count: u8, slot: &Slot) -> Result<(), LogError> {
+        let some = values(slot, count).ok_or_else(|| self.bad("more running checksums than a slot has room for"))?;
+        self.next_running.extend(some);
+        match self.next_running.len() > RUNNING_MAX as usize {
+            true => Err(self.bad("more running checksums than a block can have")),
+            false => Ok(()),
+        }
     }
 
     fn block(&mut self, flags: u8, slot: &Slot) -> Result<BlockEntry, LogError> {
@@ -422,12 +444,18 @@ impl<'a> Entries<'a> {
         if packets != self.block_packets || (first, last) != seen {
             return Err(self.bad("a count or times that are not those of the packets before it"));
         }
+        let (has_crc, running) = (flags & BLOCK_CRC != 0, self.next_running.len());
+        if running > 0 && (!has_crc || running != running_checksums(used_bytes) as usize) {
+            return Err(self.bad("running checksums before it that it cannot have"));
+        }
+        std::mem::swap(&mut self.running, &mut self.next_running);
+        self.next_running.clear();
         self.block_packets = 0;
         (self.block_first_ns, self.block_last_ns) = (u64::MAX, 0);
         Ok(BlockEntry {
             offset_bytes,
             used_bytes,
-            crc32c: (flags & BLOCK_CRC != 0).then_some(crc),
+            crc32c: has_crc.then_some(crc),
             seq_num,
             packets,
             min_time: TimestampNs::new(first),

@@ -24,8 +24,9 @@ use crate::{Facts, Index, IndexError, Sealer};
 
 /// What the memory begins with.
 const MAGIC: [u8; 8] = *b"STENOLOG";
-/// The version of this layout.
-const VERSION: u32 = 1;
+/// The version of this layout, and the oldest that is read: it is the same without running checksums.
+const VERSION: u32 = 2;
+const OLDEST_VERSION: u32 = 1;
 /// Where the count of the records' bytes lies.
 const COUNT_AT: u64 = 16;
 /// What comes before the records, and where they begin.
@@ -130,7 +131,7 @@ fn published_bytes(memory: &File) -> Result<u64, SharedLogError> {
     memory.read_exact_at(&mut head, 0).map_err(SharedLogError::Read)?;
     let (magic, rest) = head.split_at(MAGIC.len());
     let word = |at: usize| rest.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
-    if magic != MAGIC || word(0) != u64::from(VERSION) {
+    if magic != MAGIC || !(u64::from(OLDEST_VERSION)..=u64::from(VERSION)).contains(&word(0)) {
         return Err(SharedLogError::Version);
     }
     match word(8) {
@@ -256,14 +257,15 @@ impl Log {
         let mut end = None;
         // What comes behind the last block is not of this log.
         for _ in 0..whole_blocks(records, start, are_last)? {
-            for entry in entries.by_ref() {
+            while let Some(entry) = entries.next() {
                 match entry? {
                     Entry::Packet(note) => {
                         log.note(note.position, note.time, note.wire_len, &note.decoded, note.tags.as_slice());
                     }
                     Entry::Block(block) => {
                         let BlockEntry { offset_bytes, used_bytes, crc32c, seq_num, .. } = block;
-                        log.end_block(BlockNote { offset_bytes, used_bytes, crc32c, seq_num });
+                        let note = BlockNote { offset_bytes, used_bytes, crc32c, seq_num };
+                        log.end_block_with(note, entries.running_checksums());
                         blocks += 1;
                         break;
                     }
@@ -288,7 +290,7 @@ fn whole_blocks(records: &[u8], start: &Resume, are_last: bool) -> Result<u64, L
             Err(e) => return Err(e),
         }
     }
-    match are_last && entries.open_packets() > 0 {
+    match are_last && entries.is_within_a_block() {
         true => Err(LogError::Cut { slot: start.slot().saturating_add((records.len() / SLOT_BYTES) as u64) }),
         false => Ok(blocks),
     }
@@ -303,7 +305,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::seal;
+    use crate::{PIECE_BYTES, seal};
 
     /// Notes blocks of so many packets each; gives where each ends.
     fn note(log: &mut Log, blocks: &[u32]) -> Vec<u64> {
@@ -327,10 +329,17 @@ mod tests {
                 log.note(position, TimestampNs::from_parts(1_700_000_000 + number, i), 80, &decoded, &tags);
             }
             let (offset_bytes, seq_num) = (u64::from(number) * 8_388_608, u64::from(number) + 1);
-            log.end_block(BlockNote { offset_bytes, used_bytes: 48 + packets * 144, crc32c: Some(7), seq_num });
+            let used_bytes = 48 + packets * 144;
+            let note = BlockNote { offset_bytes, used_bytes, crc32c: Some(7), seq_num };
+            log.end_block_with(note, &running(used_bytes));
             ends.push(log.bytes());
         }
         ends
+    }
+
+    /// Running checksums, some for each block that can have any.
+    fn running(used_bytes: u32) -> Vec<u32> {
+        (0..(used_bytes - 1) / PIECE_BYTES).map(|no| no ^ used_bytes).collect()
     }
 
     fn memory_of(shared: &SharedLog) -> File {
@@ -375,7 +384,8 @@ mod tests {
     #[test]
     fn parts_go_on_where_those_before_ended_and_stay_few() {
         let mut log = Log::new();
-        let blocks: Vec<u32> = (0..400).map(|i| 1 + i * 7 % 40).collect();
+        // Some of them have running checksums.
+        let blocks: Vec<u32> = (0..400).map(|i| if i % 29 == 3 { 400 + i } else { 1 + i * 7 % 40 }).collect();
         let ends = note(&mut log, &blocks);
         let mut shared = SharedLog::create().unwrap();
         let mut reader = reader(&shared);
@@ -397,6 +407,8 @@ mod tests {
             for number in 0..part.index.block_count() {
                 let block = part.index.block(number).unwrap();
                 assert_eq!((block.packets, block.seq_num), (blocks[indexed], indexed as u64 + 1));
+                let checksums = part.index.checksums(number).unwrap().unwrap();
+                assert_eq!((checksums.crc32c(), checksums.running()), (7, &running(block.used_bytes)[..]));
                 indexed += 1;
             }
         }
@@ -407,25 +419,30 @@ mod tests {
     fn hostile_memory_is_an_error() {
         let mut log = Log::new();
         let ends = note(&mut log, &[3, 3]);
+        let (note, end) =
+            (BlockNote { offset_bytes: 1 << 25, used_bytes: 100_000, crc32c: Some(7), seq_num: 9 }, log.bytes() + 96);
+        log.end_block_with(note, &[1, 2]);
         let written = |bytes: &[u8], at: u64| {
             let mut shared = SharedLog::create().unwrap();
-            shared.publish(&log, ends[1]).unwrap();
+            shared.publish(&log, end).unwrap();
             memory_of(&shared).write_all_at(bytes, at).unwrap();
             reader(&shared).parts().map(|parts| packets(&parts)).map_err(|e| steno_core::chain(&e))
         };
         assert_eq!(written(&[], 0), Ok(6));
         for (bytes, at, why) in [
             (&[0; 8][..], 0, "of another version"),
-            (&[2], 8, "of another version"),
+            (&[3], 8, "of another version"),
             (&[0xff; 8], COUNT_AT, "not kept any more"),
             (&[0xff; 7], COUNT_AT, "failed to fill"),
-            (&(ends[1] + 32).to_le_bytes(), COUNT_AT, "failed to fill"),
+            (&(end + 32).to_le_bytes(), COUNT_AT, "failed to fill"),
             // Within a record, and within a block.
-            (&(ends[1] - 1).to_le_bytes(), COUNT_AT, "ends within"),
+            (&(end - 1).to_le_bytes(), COUNT_AT, "ends within"),
             (&(ends[0] - 64).to_le_bytes(), COUNT_AT, "ends within"),
             // No more than a base of times: no packet is open, and no block has ended.
             (&32_u64.to_le_bytes(), COUNT_AT, "no end of a block"),
             (&[99], RECORDS_AT, "unknown kind 99"),
+            // Of the last block, which has no packets, the running checksums and not the block.
+            (&(end - 64).to_le_bytes(), COUNT_AT, "ends within"),
         ] {
             let got = written(bytes, at).unwrap_err();
             assert!(got.contains(why), "{why}: {got}");

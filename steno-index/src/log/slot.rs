@@ -18,6 +18,7 @@ pub(super) mod kind {
     pub(in crate::log) const TAGS: u8 = 4;
     pub(in crate::log) const TIME_BASE: u8 = 5;
     pub(in crate::log) const BLOCK: u8 = 6;
+    pub(in crate::log) const RUNNING_CHECKSUMS: u8 = 7;
 }
 
 /// Byte 1 of a packet record.
@@ -38,11 +39,30 @@ pub(super) mod flag {
 pub(super) const TAGS_START: u8 = 1;
 /// Tags in a slot.
 pub(super) const TAGS_PER_SLOT: usize = 7;
+/// Running checksums in a slot.
+pub(super) const CHECKSUMS_PER_SLOT: usize = 7;
 /// Byte 1 of a block record: there is a CRC.
 pub(super) const BLOCK_CRC: u8 = 1;
 
 /// The bit that tells an MPLS label from a VLAN id.
 const MPLS: u32 = 1 << 31;
+
+/// A slot of up to seven values of 32 bits behind its first four bytes.
+pub(super) fn slot_of_values(head: [u8; 4], values: impl IntoIterator<Item = u32>) -> Slot {
+    let mut slot = [0; SLOT_BYTES];
+    let (place, places) = slot.split_at_mut(head.len());
+    place.copy_from_slice(&head);
+    for (place, value) in places.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+        *place = value.to_le_bytes();
+    }
+    slot
+}
+
+/// The first `count` of the values of such a slot; `None` where it has no room for as many.
+pub(super) fn values(slot: &Slot, count: u8) -> Option<impl Iterator<Item = u32>> {
+    let (_, values) = slot.as_chunks::<4>().0.split_first()?;
+    Some(values.get(..usize::from(count))?.iter().map(|value| u32::from_le_bytes(*value)))
+}
 
 /// The four words of a slot.
 #[inline]

@@ -7,7 +7,10 @@ use steno_core::{
 
 use super::{
     entries::Entries,
-    slot::{BLOCK_CRC, SLOT_BYTES, Slot, TAGS_PER_SLOT, TAGS_START, encode_tag, flag, kind, slot},
+    slot::{
+        BLOCK_CRC, CHECKSUMS_PER_SLOT, SLOT_BYTES, Slot, TAGS_PER_SLOT, TAGS_START, encode_tag, flag, kind, slot,
+        slot_of_values,
+    },
 };
 
 /// Slots of a chunk: 1 MiB.
@@ -163,6 +166,16 @@ impl Log {
 
     /// Appends the block that the packets noted since the last call are in.
     pub fn end_block(&mut self, block: BlockNote) {
+        self.end_block_with(block, &[]);
+    }
+
+    /// As [`Self::end_block`], with the running checksums of the block ([`BlockChecksums`](crate::BlockChecksums)): all of them,
+    /// and its CRC-32C besides, or none.
+    pub fn end_block_with(&mut self, block: BlockNote, running: &[u32]) {
+        for some in running.chunks(CHECKSUMS_PER_SLOT) {
+            let count = u8::try_from(some.len()).unwrap_or_default();
+            self.put(slot_of_values([kind::RUNNING_CHECKSUMS, 0, count, 0], some.iter().copied()));
+        }
         let head = u64::from(kind::BLOCK)
             | u64::from(if block.crc32c.is_some() { BLOCK_CRC } else { 0 }) << 8
             | u64::from(block.used_bytes) << 32;
@@ -267,14 +280,9 @@ impl Log {
         self.end.stack.clear();
         self.end.stack.extend_from_slice(tags);
         for (i, some) in tags.chunks(TAGS_PER_SLOT).enumerate() {
-            let mut record = [0; SLOT_BYTES];
-            let (head, places) = record.split_at_mut(4);
             let start = if i == 0 { TAGS_START } else { 0 };
-            head.copy_from_slice(&[kind::TAGS, start, u8::try_from(some.len()).unwrap_or_default(), 0]);
-            for (place, tag) in places.as_chunks_mut::<4>().0.iter_mut().zip(some) {
-                *place = encode_tag(*tag).to_le_bytes();
-            }
-            self.put(record);
+            let head = [kind::TAGS, start, u8::try_from(some.len()).unwrap_or_default(), 0];
+            self.put(slot_of_values(head, some.iter().map(|tag| encode_tag(*tag))));
         }
     }
 }

@@ -4,7 +4,8 @@ use steno_core::{PacketNo, Position, TimestampNs, block::BLOCK_HEADER_BYTES};
 
 use super::{ColumnReader, Index};
 use crate::{
-    IndexError,
+    BlockChecksums, IndexError,
+    checksums::running_checksums,
     format::{ANCHOR_STEP, BLOCK_RECORD_BYTES, BlockRecord, SectionId},
 };
 
@@ -47,6 +48,24 @@ impl Index {
     /// [`IndexError::NoSuch`] past the last one; damage.
     pub fn block(&self, no: u32) -> Result<BlockInfo, IndexError> {
         self.block_record(no).map(|record| record.info)
+    }
+
+    /// The checksums of a block, the running ones where the index has them; `None` where it has none at all.
+    ///
+    /// # Errors
+    /// [`IndexError::NoSuch`] past the last one; damage.
+    pub fn checksums(&self, no: u32) -> Result<Option<BlockChecksums>, IndexError> {
+        let record = self.block_record(no)?;
+        let Some(crc32c) = record.info.crc32c else { return Ok(None) };
+        let Some(first) = record.first_running else { return Ok(Some(BlockChecksums::stored(crc32c, Vec::new()))) };
+        let section = self.section(SectionId::RunningChecksums);
+        let (first, count) = (u64::from(first), u64::from(running_checksums(record.info.used_bytes)));
+        if first + count > section.count {
+            return Err(section.corrupt("a value that is not there", first + count));
+        }
+        let values = self.pages().get(section.offset + first * 4, count * 4)?.as_chunks::<4>().0;
+        let running = values.iter().map(|value| u32::from_le_bytes(*value)).collect();
+        Ok(Some(BlockChecksums::stored(crc32c, running)))
     }
 
     /// Where packet `no` is. For many packets, a [`Self::locator`] finds neighbours at once.

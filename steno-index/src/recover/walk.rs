@@ -7,10 +7,10 @@ use std::{
     path::Path,
 };
 
-use steno_core::{SegmentId, TimestampNs, block::Block, crc32c};
+use steno_core::{SegmentId, TimestampNs, block::Block};
 
 use super::{RecoverError, WriteIndex};
-use crate::{Facts, Gap, IndexError, Log, Summary, note_block, packet_file::Blocks};
+use crate::{BlockChecksums, Facts, Gap, IndexError, Log, Summary, note_block, packet_file::Blocks};
 
 /// Buffer of an index file that is being written.
 const BUFFER_BYTES: usize = 1 << 18;
@@ -47,7 +47,7 @@ pub(super) fn walk(
 ) -> Result<Option<Walked>, IndexError> {
     let rewound = packets.seek(SeekFrom::Start(0));
     let _start = rewound.map_err(|source| IndexError::ReadPackets { offset_bytes: 0, source })?;
-    let mut blocks = Blocks::new(block_bytes)?;
+    let (mut blocks, mut checksums) = (Blocks::new(block_bytes)?, BlockChecksums::default());
     let (mut walked, mut holes, mut latest) = (Walked::default(), 0, id.opened_at());
     let mut packets = packets.take(u64::from(u32::MAX) + 1);
     while let Some((offset_bytes, bytes)) = blocks.next(&mut packets)? {
@@ -55,8 +55,8 @@ pub(super) fn walk(
             return Ok(None);
         }
         let noted = Block::parse(bytes).and_then(|block| {
-            let crc32c = crc32c::crc32c(block.used());
-            note_block(log, offset_bytes, &block, Some(crc32c)).map(|_| (*block.header(), crc32c))
+            let checksums = checksums.renew(block.used());
+            note_block(log, offset_bytes, &block, Some(checksums)).map(|_| (*block.header(), checksums.crc32c()))
         });
         match noted {
             Ok((header, crc32c)) => {

@@ -8,7 +8,7 @@ use super::{forget, output::Output, sort::sort_by_item};
 use crate::{
     IndexError,
     column::{ColumnWriter, common_scale},
-    format::SectionId,
+    format::{MINOR_WITH_LOSSES, SectionId},
     log::PacketNote,
 };
 
@@ -37,7 +37,7 @@ impl Fragments {
 
     /// The lowest minor version, of the oldest major one, that has the sections that these make.
     pub(super) fn format_minor(&self) -> u16 {
-        u16::from(!self.is_empty())
+        if self.is_empty() { 0 } else { MINOR_WITH_LOSSES }
     }
 
     fn is_empty(&self) -> bool {

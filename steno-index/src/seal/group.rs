@@ -22,7 +22,7 @@ use super::{
 use crate::{
     Class, IndexError, Log, NetworkKind,
     column::{ColumnWriter, common_scale},
-    format::{ANCHOR_STEP, BlockRecord, MAX_PACKETS, SectionId},
+    format::{ANCHOR_STEP, BlockRecord, MAX_PACKETS, MINOR_WITH_RUNNING_CHECKSUMS, SectionId},
     le::{low16, low32},
     log::{BlockEntry, Entries, PacketNote, RawAddresses, RawEntry, RawPacket, TagStack},
     reader::BlockInfo,
@@ -142,6 +142,8 @@ pub(super) struct Groups {
     blocks: Vec<BlockRecord>,
     /// Positions of anchors.
     anchors: Vec<u32>,
+    /// Running checksums of all blocks.
+    running: Vec<u32>,
     /// Packets in the blocks that are complete, and the first and last position since.
     blocked: u32,
     open_positions: Option<(u32, u32)>,
@@ -168,6 +170,7 @@ impl Groups {
             fragments: Fragments::default(),
             blocks: Vec::new(),
             anchors: Vec::new(),
+            running: Vec::new(),
             blocked: 0,
             open_positions: None,
             time_range: None,
@@ -188,6 +191,7 @@ impl Groups {
         self.fragments.clear();
         forget(&mut self.blocks);
         forget(&mut self.anchors);
+        forget(&mut self.running);
         self.blocked = 0;
         self.open_positions = None;
         self.time_range = None;
@@ -208,7 +212,7 @@ impl Groups {
                 RawEntry::Packet(packet) => self.add(&mut entries, &packet)?,
                 RawEntry::Block(block) => {
                     self.add_batch();
-                    self.end_block(&block)?;
+                    self.end_block(&block, entries.running_checksums())?;
                 }
             }
         }
@@ -276,7 +280,12 @@ impl Groups {
         self.time_range.map(|(min, max)| (TimestampNs::new(min), TimestampNs::new(max)))
     }
 
-    /// Writes the block table and the anchors.
+    /// The lowest minor version, of the oldest major one, that has what is said of the blocks.
+    pub(super) fn format_minor(&self) -> u16 {
+        if self.running.is_empty() { 0 } else { MINOR_WITH_RUNNING_CHECKSUMS }
+    }
+
+    /// Writes the block table, the running checksums if there are any, and the anchors.
     pub(super) fn write_blocks<W: Write>(
         &self,
         output: &mut Output<'_, W>,
@@ -284,6 +293,10 @@ impl Groups {
     ) -> Result<(), IndexError> {
         let records: Vec<u8> = self.blocks.iter().flat_map(BlockRecord::encode).collect();
         output.section(SectionId::Blocks, self.blocks.len() as u64, &records)?;
+        if !self.running.is_empty() {
+            let values: Vec<u8> = self.running.iter().flat_map(|value| value.to_le_bytes()).collect();
+            output.section(SectionId::RunningChecksums, self.running.len() as u64, &values)?;
+        }
         let anchors = || self.anchors.iter().map(|&position| u64::from(position));
         column.begin(common_scale(anchors()));
         anchors().for_each(|position| column.push(position));
@@ -415,7 +428,7 @@ impl Groups {
         }
     }
 
-    fn end_block(&mut self, block: &BlockEntry) -> Result<(), IndexError> {
+    fn end_block(&mut self, block: &BlockEntry, running: &[u32]) -> Result<(), IndexError> {
         let no = self.blocks.len() as u64;
         let end = block.offset_bytes.saturating_add(u64::from(block.used_bytes));
         if let Some((first, last)) = self.open_positions.take()
@@ -443,7 +456,10 @@ impl Groups {
             crc32c: block.crc32c,
             seq_num: block.seq_num,
         };
-        self.blocks.push(BlockRecord { info, first_anchor: anchors.saturating_sub(of_block) });
+        // Blocks do not overlap within 4 GiB, so that the numbers of their pieces have 32 bits.
+        let first_running = u32::try_from(self.running.len()).ok().filter(|_| !running.is_empty());
+        self.running.extend_from_slice(running);
+        self.blocks.push(BlockRecord { info, first_anchor: anchors.saturating_sub(of_block), first_running });
         self.blocked = self.packets();
         Ok(())
     }

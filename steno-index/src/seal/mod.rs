@@ -103,7 +103,7 @@ impl Sealer {
         self.groups.read(log)?;
         self.lists.sort(self.groups.totals(), self.groups.sides());
         let fragments = self.groups.fragments();
-        let minor = facts.format_minor().max(fragments.format_minor());
+        let minor = facts.format_minor().max(fragments.format_minor()).max(self.groups.format_minor());
         let mut output = Output::new(out, version_of(self.groups.conversations(), minor))?;
         let (bytes, count) = facts.encode()?;
         output.section(SectionId::Facts, count, &bytes)?;

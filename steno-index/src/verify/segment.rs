@@ -2,14 +2,11 @@
 
 use std::{borrow::Borrow, fs::File, io::Read, path::Path};
 
-use steno_core::{
-    block::{Block, BlockError},
-    crc32c,
-};
+use steno_core::block::{Block, BlockError};
 
 use super::{fragments, version2};
 use crate::{
-    AnyIndex, Attribute, BlockInfo, ConvNo, Direction, Facts, Index, IndexError, Log,
+    AnyIndex, Attribute, BlockChecksums, BlockInfo, ConvNo, Direction, Facts, Index, IndexError, Log,
     packet_file::{Blocks, note_block},
     seal,
 };
@@ -202,9 +199,10 @@ fn check<I: Borrow<Index>>(index: Result<I, IndexError>, packet_file: &mut impl 
 /// The index of the whole blocks of a packet file; the others are reported and left out.
 fn rebuild(packet_file: &mut impl Read, facts: &Facts, report: &mut Report) -> Result<Index, IndexError> {
     let (mut log, mut blocks) = (Log::new(), Blocks::new(facts.block_bytes)?);
+    let mut checksums = BlockChecksums::default();
     while let Some((offset_bytes, bytes)) = blocks.next(packet_file)? {
         let noted = Block::parse(bytes)
-            .and_then(|block| note_block(&mut log, offset_bytes, &block, Some(crc32c::crc32c(block.used()))));
+            .and_then(|block| note_block(&mut log, offset_bytes, &block, Some(checksums.renew(block.used()))));
         match noted {
             Ok(_) => report.blocks += 1,
             Err(error) => report.add(Problem::Block { offset_bytes, error }),
@@ -233,7 +231,12 @@ fn compare(packets: &Index, index: &Index, report: &mut Report) -> Result<(), In
     }
     for block in 0..packets.block_count().min(index.block_count()) {
         let (theirs, ours) = (packets.block(block)?, index.block(block)?);
-        if let Some(what) = block_difference(&theirs, &ours) {
+        let (their_checksums, our_checksums) = (packets.checksums(block)?, index.checksums(block)?);
+        let running_differ = our_checksums.is_some_and(|ours| {
+            !ours.running().is_empty() && their_checksums.is_none_or(|theirs| theirs.running() != ours.running())
+        });
+        let difference = block_difference(&theirs, &ours).or(running_differ.then_some("running CRC-32C"));
+        if let Some(what) = difference {
             report.add(Problem::BlockDiffers { block, offset_bytes: theirs.offset_bytes, what });
         }
     }

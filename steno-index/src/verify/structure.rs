@@ -6,6 +6,7 @@ use steno_core::block::BLOCK_HEADER_BYTES;
 use super::{conversations::Rows, fragments::check_fragments, postings::check_postings};
 use crate::{
     IndexError,
+    checksums::running_checksums,
     format::{ANCHOR_STEP, MAX_PACKETS, SectionId},
     reader::{ColumnReader, Index},
 };
@@ -67,7 +68,7 @@ impl Index {
 
     fn check_blocks(&self) -> Result<(), IndexError> {
         let mut anchors = ColumnReader::new(self.column(SectionId::Anchors));
-        let (mut next_packet, mut next_anchor, mut end) = (0u32, 0u32, 0u64);
+        let (mut next_packet, mut next_anchor, mut next_running, mut end) = (0u32, 0u32, 0u32, 0u64);
         let mut times = None;
         for no in 0..self.block_count() {
             let record = self.block_record(no)?;
@@ -86,6 +87,13 @@ impl Index {
                 .filter(|&n| n <= MAX_PACKETS)
                 .ok_or_else(|| corrupt("more packets than a packet file can hold"))?;
             next_anchor += info.packets.div_ceil(ANCHOR_STEP);
+            if let Some(first) = record.first_running {
+                let count = running_checksums(info.used_bytes);
+                if first != next_running || count == 0 || info.crc32c.is_none() {
+                    return Err(corrupt("running checksums that are not its own"));
+                }
+                next_running += count;
+            }
             if info.min_time > info.max_time {
                 return Err(corrupt("the earliest time is after the latest"));
             }
@@ -107,6 +115,10 @@ impl Index {
         }
         if next_packet != self.packets() || u64::from(next_anchor) != self.section(SectionId::Anchors).count {
             return Err(IndexError::corrupt("blocks", "packets or anchors that are in no block", next_packet));
+        }
+        let running = self.section(SectionId::RunningChecksums).count;
+        if u64::from(next_running) != running {
+            return Err(IndexError::corrupt("blocks", "running checksums that are of no block", running));
         }
         if times != self.time_range() {
             return Err(IndexError::corrupt("blocks", "times at odds with those of the file", 0u32));

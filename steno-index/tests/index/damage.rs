@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, ops::Range, path::PathBuf, sync::LazyLock};
 
-use crate::segments::{Answer, ask, packet_file};
+use crate::segments::{Answer, ask, golden_facts_of, packet_file_of_blocks};
 use proptest::{collection::vec, prelude::*};
 use steno_core::testkit::recipe;
 use steno_index::{Index, IndexError};
@@ -16,7 +16,10 @@ type Segment = (Vec<u8>, Vec<u8>, Answers);
 pub(crate) fn golden(name: &str) -> (Vec<u8>, Vec<u8>) {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let recipe = recipe(&fs::read_to_string(dir.join(name).with_extension("recipe")).unwrap()).unwrap();
-    (packet_file(&recipe), fs::read(dir.join(name).with_extension("idx")).unwrap())
+    (
+        packet_file_of_blocks(&recipe, golden_facts_of(name).block_bytes),
+        fs::read(dir.join(name).with_extension("idx")).unwrap(),
+    )
 }
 
 /// Every answer of `index` is an error that says "corrupt", or the one that the whole file gives. Says how many are
@@ -39,7 +42,7 @@ fn right_or_refused(index: &Index, whole: &Answers, what: &str) -> usize {
 
 #[test]
 fn a_file_cut_at_any_length_is_refused() {
-    for name in ["empty", "mixed", "groups", "rows"] {
+    for name in ["empty", "mixed", "groups", "rows", "pieces"] {
         let (_, bytes) = golden(name);
         for len in (0..bytes.len()).step_by(if name == "rows" { 7 } else { 1 }) {
             let error = Index::from_bytes(bytes[..len].to_vec()).unwrap_err();
@@ -138,6 +141,11 @@ fn hostile(bytes: Vec<u8>, packets: &[u8], whole: &Answers, what: &str) -> bool 
             (Answer::Block(a), Answer::Block(b)) if a.crc32c.is_none() => {
                 assert_eq!((a.offset_bytes, a.packets, a.min_time), (b.offset_bytes, b.packets, b.min_time), "{what}");
             }
+            // Nor any checksum of it, nor the running ones.
+            (Answer::Checksums(None), Answer::Checksums(_)) => {}
+            (Answer::Checksums(Some(a)), Answer::Checksums(Some(b))) if a.running().is_empty() => {
+                assert_eq!(a.crc32c(), b.crc32c(), "{what}");
+            }
             _ => assert_eq!(answer, expected, "{what}: {question}"),
         }
     }
@@ -165,6 +173,42 @@ fn what_right_checksums_hide_is_found_or_harmless() {
     assert!(passed < bytes.len(), "{passed} of {} changes passed", 2 * bytes.len());
 }
 
+/// The block table, the running checksums and the table of contents, which the packets are too many for to try all others.
+#[test]
+fn running_checksums_that_are_others_than_the_packets_have_are_found() {
+    let (packets, bytes) = golden("pieces");
+    let (parts, whole) = (Parts::of(&bytes), ask(&Index::from_bytes(bytes.clone()).unwrap()));
+    let index = Index::from_bytes(bytes.clone()).unwrap();
+    let place = |name: &str| {
+        let section = index.sections().find(|section| section.name == name).unwrap();
+        section.offset_bytes as usize..(section.offset_bytes + section.len_bytes) as usize
+    };
+    for at in place("running-checksums") {
+        let mut bad = bytes.clone();
+        bad[at] ^= 0x10;
+        parts.reseal(&mut bad);
+        let report = Index::from_bytes(bad).unwrap().verify_against(&mut &packets[..]);
+        let said = report.problems.first().map(ToString::to_string).unwrap_or_default();
+        assert!(said.ends_with("the index has another running CRC-32C"), "byte {at}: {said:?}");
+    }
+    let (mut passed, flags) = (0, place("blocks").start + 52);
+    for at in place("blocks").chain(parts.toc..parts.footer) {
+        for change in [0x01, 0x02, 0xff] {
+            let mut bad = bytes.clone();
+            bad[at] ^= change;
+            parts.reseal(&mut bad);
+            passed += usize::from(hostile(bad, &packets, &whole, &format!("byte {at} ^ {change:#04x}")));
+        }
+    }
+    assert!(passed > 0, "unused bytes may be anything");
+    // Without the bit that says that they are there, they are those of no block.
+    let mut bad = bytes.clone();
+    bad[flags] ^= 2;
+    parts.reseal(&mut bad);
+    let error = Index::from_bytes(bad).unwrap().verify().unwrap_err().to_string();
+    assert!(error.contains("running checksums that are not its own"), "{error}");
+}
+
 /// Each bit flipped under right checksums, so that the checks behind them have to speak: every one of them does.
 #[test]
 fn every_check_behind_the_checksums_has_a_case() {
@@ -175,6 +219,11 @@ fn every_check_behind_the_checksums_has_a_case() {
     let starts = index.sections().find(|section| section.name == "port-starts").unwrap();
     let starts = starts.offset_bytes as usize..(starts.offset_bytes + starts.len_bytes) as usize;
     said.append(&mut what_checks_say(&groups, starts));
+    let (_, pieces) = golden("pieces");
+    let index = Index::from_bytes(pieces.clone()).unwrap();
+    let blocks = index.sections().find(|section| section.name == "blocks").unwrap();
+    let blocks = blocks.offset_bytes as usize..(blocks.offset_bytes + blocks.len_bytes) as usize;
+    said.append(&mut what_checks_say(&pieces, blocks));
     let silent: Vec<_> = CHECKS.iter().filter(|check| !said.contains(*check)).collect();
     assert!(silent.is_empty(), "no damage made these speak: {silent:#?}");
 }
@@ -233,6 +282,8 @@ const CHECKS: &[&str] = &[
     "packets or anchors do not go on where the block before ended",
     "packets or anchors that are in no block",
     "anchors do not ascend within the block",
+    "running checksums that are not its own",
+    "running checksums that are of no block",
     "times at odds with those of the file",
     "items do not ascend",
     "an address or a port that its class does not have",

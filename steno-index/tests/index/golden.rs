@@ -1,16 +1,19 @@
 //! Golden files: each recipe gives the bytes that lie beside it, and those bytes answer as they did. They pin versions
-//! 3.0, 3.1 and 4.0 of the format; `examples/golden_index.rs` makes one from a new recipe, and no test writes one.
+//! 3.0, 3.1, 3.2 and 4.0 of the format; `examples/golden_index.rs` makes one from a new recipe, and no test writes one.
 
 use std::{fs, path::PathBuf};
 
-use crate::segments::{ask, golden_facts, golden_facts_of, index_of, packet_file};
+use crate::segments::{ask, golden_facts_of, index_of, packet_file_of_blocks};
 use steno_core::testkit::recipe;
 use steno_index::{Index, Sealer, verify_segment};
 
 fn golden(name: &str) -> (Vec<u8>, Vec<u8>) {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let recipe = recipe(&fs::read_to_string(dir.join(name).with_extension("recipe")).unwrap()).unwrap();
-    (packet_file(&recipe), fs::read(dir.join(name).with_extension("idx")).unwrap())
+    (
+        packet_file_of_blocks(&recipe, golden_facts_of(name).block_bytes),
+        fs::read(dir.join(name).with_extension("idx")).unwrap(),
+    )
 }
 
 fn check(name: &str, version: (u16, u16)) {
@@ -72,6 +75,14 @@ fn losses() {
     check("losses", (3, 1));
 }
 
+#[test]
+fn pieces() {
+    check("pieces", (3, 2));
+    let index = Index::from_bytes(golden("pieces").1).unwrap();
+    let running = |no| index.checksums(no).unwrap().unwrap().running().len();
+    assert_eq!((index.block_count(), [0, 1, 2].map(running)), (3, [5, 5, 0]));
+}
+
 /// What the mixed recipe is there for, so that the file that pins it does not pin a mistake.
 #[test]
 fn the_mixed_recipe_groups_as_its_lines_say() {
@@ -100,13 +111,13 @@ fn the_mixed_recipe_groups_as_its_lines_say() {
 #[test]
 fn the_memory_of_a_sealer_does_not_show() {
     let (mut sealer, mut log) = (Sealer::new(), steno_index::Log::new());
-    for name in ["groups", "mixed", "rows", "empty", "mixed", "rows", "groups"] {
-        let (packet_file, expected) = golden(name);
+    for name in ["groups", "pieces", "mixed", "rows", "empty", "mixed", "rows", "pieces", "groups"] {
+        let ((packet_file, expected), facts) = (golden(name), golden_facts_of(name));
         log.clear();
-        let damage = steno_index::note_packet_file(&mut &packet_file[..], crate::segments::BLOCK_BYTES, &mut log);
+        let damage = steno_index::note_packet_file(&mut &packet_file[..], facts.block_bytes, &mut log);
         assert_eq!(damage.unwrap(), None);
         let mut made = Vec::new();
-        let _ = sealer.seal(&log, &golden_facts(), &mut made).unwrap();
+        let _ = sealer.seal(&log, &facts, &mut made).unwrap();
         assert!(made == expected, "{name} came out otherwise");
     }
 }

@@ -3,11 +3,12 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
+use crate::segments::packet_file_of_blocks;
 use steno_core::{
     PacketNo, Position, TimestampNs,
     packet::{Decoded, Fragment, Network, Tag},
 };
-use steno_index::{BlockNote, ConvNo, Direction, Index, IndexError, Log, NetworkKind};
+use steno_index::{BlockChecksums, BlockNote, ConvNo, Direction, Index, IndexError, Log, NetworkKind};
 
 fn file(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -136,8 +137,8 @@ fn the_documents_table_of_sections_is_the_files() {
             let _ = documented.insert(id.parse::<u64>().unwrap(), name.to_owned());
         }
     }
-    // The one that has fragments has all sections.
-    let bytes = fs::read(file("tests/golden/mixed.idx")).unwrap();
+    // The one that has running checksums and fragments has all sections.
+    let bytes = fs::read(file("tests/golden/pieces.idx")).unwrap();
     let (sections, index) = (toc(&bytes), Index::from_bytes(bytes).unwrap());
     assert_eq!(documented.keys().collect::<Vec<_>>(), sections.keys().collect::<Vec<_>>());
     for ((id, name), info) in documented.iter().zip(index.sections()) {
@@ -196,6 +197,32 @@ fn blocks_and_anchors() {
             assert_eq!((u64::from(anchor.position.0), anchor.skip), (expected, packet % 16));
         }
     }
+}
+
+#[test]
+fn running_checksums() {
+    let bytes = fs::read(file("tests/golden/pieces.idx")).unwrap();
+    let (sections, index) = (toc(&bytes), Index::from_bytes(bytes.clone()).unwrap());
+    assert_eq!((int(&bytes, 8, 2), int(&bytes, 10, 2)), (3, 2));
+    let recipe = fs::read_to_string(file("tests/golden/pieces.recipe")).unwrap();
+    let packets = packet_file_of_blocks(&steno_core::testkit::recipe(&recipe).unwrap(), 1 << 18);
+    let (offset, len, count, scale) = sections[&4];
+    assert_eq!((len, count, scale), (40, 10, 1));
+    let mut next = 0;
+    for (no, block) in packets.chunks(1 << 18).enumerate() {
+        let record = &bytes[sections[&2].0 + 64 * no..];
+        let used = size(int(record, 40, 4));
+        let pieces = used.div_ceil(49_152);
+        let (flags, first) = if pieces > 1 { (3, next) } else { (1, 0) };
+        assert_eq!((int(record, 52, 4), int(record, 56, 4), int(record, 60, 4)), (flags, first as u64, 0));
+        for piece in 1..pieces {
+            let expected = crc32c::crc32c(&block[..piece * 49_152]);
+            assert_eq!(int(&bytes, offset + 4 * next, 4), u64::from(expected));
+            next += 1;
+        }
+        assert_eq!(index.checksums(u32::try_from(no).unwrap()).unwrap(), Some(BlockChecksums::of(&block[..used])));
+    }
+    assert_eq!(next, count);
 }
 
 #[test]
@@ -442,6 +469,8 @@ fn the_log() {
     note(200, 5, &packet(v6, Some(44), None, Fragment::Later, 0x0102_0304), &[Tag::Vlan(1), Tag::Mpls(9)]);
     note(400, 6, &packet(Network::None { ether_type: Some(0x0806) }, None, None, Fragment::Whole, 0), &[]);
     log.end_block(BlockNote { offset_bytes: 0, used_bytes: 500, crc32c: Some(0xfeed), seq_num: 77 });
+    let second = BlockNote { offset_bytes: 4096, used_bytes: 9 * 49_152, crc32c: Some(0xfeed), seq_num: 78 };
+    log.end_block_with(second, &[11, 12, 13, 14, 15, 16, 17, 18]);
     let bytes = log.to_vec();
     let slot = |no: usize| &bytes[32 * no..32 * no + 32];
 
@@ -464,5 +493,12 @@ fn the_log() {
     assert_eq!([0, 77], [int(block, 8, 8), int(block, 16, 8)]);
     assert_eq!([3, 0xfeed], [int(block, 24, 4), int(block, 28, 4)]);
     assert_eq!([time.as_ns(), time.as_ns() + 6], [int(slot(7), 0, 8), int(slot(7), 8, 8)]);
-    assert_eq!(bytes.len(), 8 * 32);
+    for (no, values) in [(8, &[11, 12, 13, 14, 15, 16, 17][..]), (9, &[18, 0, 0, 0, 0, 0, 0])] {
+        let count = values.iter().filter(|value| **value > 0).count();
+        assert_eq!(slot(no)[..4], [7, 0, u8::try_from(count).unwrap(), 0], "running checksums");
+        let got: Vec<u64> = (1..8).map(|i| int(slot(no), 4 * i, 4)).collect();
+        assert_eq!(got, values);
+    }
+    assert_eq!((slot(10)[0], int(slot(10), 8, 8)), (6, 4096));
+    assert_eq!(bytes.len(), 12 * 32);
 }

@@ -8,8 +8,8 @@ use steno_core::{
     packet::{Decoded, Fragment, Network, Tag},
 };
 use steno_index::{
-    BlockNote, Facts, IndexError, Log,
-    log::{BlockEntry, Entry, LogError, PacketNote, SLOT_BYTES, decode},
+    BlockNote, Facts, IndexError, Log, PIECE_BYTES,
+    log::{BlockEntry, Entries, Entry, LogError, PacketNote, SLOT_BYTES, decode},
     seal,
 };
 
@@ -17,7 +17,7 @@ use steno_index::{
 #[derive(Clone, Debug)]
 enum Noted {
     Packet(Position, TimestampNs, u32, Decoded, Vec<Tag>),
-    Block(BlockNote),
+    Block(BlockNote, Vec<u32>),
 }
 
 fn decoded() -> impl Strategy<Value = Decoded> {
@@ -43,12 +43,15 @@ fn noted() -> impl Strategy<Value = Noted> {
     let tag = prop_oneof![any::<u16>().prop_map(Tag::Vlan), (0u32..1 << 20).prop_map(Tag::Mpls)];
     let tags = prop_oneof![Just(vec![]), Just(vec![Tag::Vlan(7), Tag::Mpls(7)]), vec(tag, 0..17)];
     let time = prop_oneof![any::<u64>(), 5_000_000_000u64..20_000_000_000, Just(u64::MAX), Just(0)];
+    let used = prop_oneof![0..PIECE_BYTES * 30, Just(PIECE_BYTES), Just(8 * PIECE_BYTES), Just(8 * PIECE_BYTES + 1)];
     prop_oneof![
         5 => (any::<u32>(), time, any::<u32>(), decoded(), tags)
             .prop_map(|(p, t, len, d, tags)| Noted::Packet(Position(p), TimestampNs::new(t), len, d, tags)),
-        1 => (any::<u64>(), any::<u32>(), any::<Option<u32>>(), any::<u64>()).prop_map(
-            |(offset_bytes, used_bytes, crc32c, seq_num)| {
-                Noted::Block(BlockNote { offset_bytes, used_bytes, crc32c, seq_num })
+        1 => (any::<u64>(), used, any::<Option<u32>>(), any::<u64>(), any::<bool>()).prop_map(
+            |(offset_bytes, used_bytes, crc32c, seq_num, in_pieces)| {
+                let pieces = if in_pieces && crc32c.is_some() { used_bytes.saturating_sub(1) / PIECE_BYTES } else { 0 };
+                let running = (1..=pieces.min(100)).map(|no| no.wrapping_mul(0x9e37_79b9)).collect();
+                Noted::Block(BlockNote { offset_bytes, used_bytes, crc32c, seq_num }, running)
             }
         ),
     ]
@@ -57,11 +60,11 @@ fn noted() -> impl Strategy<Value = Noted> {
 fn note(log: &mut Log, noted: &Noted) {
     match noted {
         Noted::Packet(position, time, len, d, tags) => log.note(*position, *time, *len, d, tags),
-        Noted::Block(block) => log.end_block(*block),
+        Noted::Block(block, running) => log.end_block_with(*block, running),
     }
 }
 
-fn check(entries: impl Iterator<Item = Result<Entry, LogError>>, all: &[Noted]) -> Result<(), TestCaseError> {
+fn check(entries: Entries<'_>, all: &[Noted]) -> Result<(), TestCaseError> {
     let (mut entries, mut open) = (entries, Vec::new());
     for noted in all {
         let entry = entries.next().unwrap().unwrap();
@@ -78,7 +81,8 @@ fn check(entries: impl Iterator<Item = Result<Entry, LogError>>, all: &[Noted]) 
                 prop_assert_eq!(packet, expected);
                 open.push(*time);
             }
-            (Noted::Block(note), Entry::Block(block)) => {
+            (Noted::Block(note, running), Entry::Block(block)) => {
+                prop_assert_eq!(entries.running_checksums(), running);
                 let expected = BlockEntry {
                     offset_bytes: note.offset_bytes,
                     used_bytes: note.used_bytes,
@@ -230,6 +234,26 @@ fn contradictions_in_foreign_bytes_are_named() {
     assert_eq!(error(&|b| b[96 + 24] = 2), bad(4, blocks));
     assert_eq!(error(&|b| b[128] ^= 1), bad(4, blocks));
     assert_eq!(error(&|b| b.truncate(128)), Some(LogError::Cut { slot: 3 }));
+    // Running checksums: of the block behind them, as many as it has pieces but one, and none without the whole one.
+    let with = |records: &[[u8; 4]], used_bytes: u32, crc: bool| {
+        let records = records.to_vec();
+        error(&move |b: &mut Vec<u8>| {
+            b[96 + 1] = u8::from(crc);
+            b[96 + 4..96 + 8].copy_from_slice(&used_bytes.to_le_bytes());
+            let slots: Vec<u8> = records.iter().flat_map(|head| [&head[..], &[9; 28]].concat()).collect();
+            drop(b.splice(96..96, slots));
+        })
+    };
+    let of_two = 2 * PIECE_BYTES;
+    assert_eq!(with(&[[7, 0, 1, 0]], of_two, true), None);
+    assert_eq!(with(&[[7, 0, 7, 0], [7, 0, 1, 0]], 9 * PIECE_BYTES, true), None);
+    assert_eq!(with(&[[7, 0, 8, 0]], of_two, true), bad(3, "more running checksums than a slot has room for"));
+    let cannot = "running checksums before it that it cannot have";
+    for (count, used_bytes, crc) in [(1, of_two, false), (2, of_two, true), (1, of_two + 1, true), (1, 200, true)] {
+        assert_eq!(with(&[[7, 0, count, 0]], used_bytes, crc), bad(5, cannot), "{count} of {used_bytes}");
+    }
+    let endless = vec![[7, 0, 7, 0]; 87_381 / 7 + 1];
+    assert_eq!(with(&endless, u32::MAX, true), bad(3 + 87_381 / 7, "more running checksums than a block can have"));
     // A stack must not grow once a packet has it: that would be copied for each packet.
     let grown = |b: &mut Vec<u8>| {
         let mut more = b[32..64].to_vec();
@@ -265,6 +289,18 @@ fn a_log_that_contradicts_itself_is_not_sealed() {
     let two = |log: &mut Log| [block(0, 200), block(100, 48)].into_iter().for_each(|block| log.end_block(block));
     assert_eq!(refused(&two), overlap);
     assert_eq!(refused(&|log| log.end_block(block((1 << 32) - 47, 48))), overlap);
+}
+
+#[test]
+fn running_checksums_that_a_block_cannot_have_are_not_sealed() {
+    for (crc32c, running, good) in [(Some(1), 2, true), (Some(1), 1, false), (Some(1), 3, false), (None, 2, false)] {
+        let mut log = Log::new();
+        let note = BlockNote { offset_bytes: 0, used_bytes: 3 * PIECE_BYTES, crc32c, seq_num: 0 };
+        log.end_block_with(note, &vec![5; running]);
+        let sealed = seal(&log, &Facts::default(), &mut Vec::new());
+        assert!(matches!(sealed, Ok(_) | Err(IndexError::Log(LogError::Bad { slot: 2, .. }))), "{sealed:?}");
+        assert_eq!(sealed.is_ok(), good, "{running} of {note:?}");
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use steno_core::{
     testkit::{RecipePacket, block_of},
 };
 use steno_index::{
-    Anchor, BlockInfo, Cause, Class, ClockStep, ConvNo, Conversation, Direction, Drops, Facts, FirstFragment, Gap,
-    Index, IndexError, LaterFragment, Loss, index_packet_file,
+    Anchor, BlockChecksums, BlockInfo, Cause, Class, ClockStep, ConvNo, Conversation, Direction, Drops, Facts,
+    FirstFragment, Gap, Index, IndexError, LaterFragment, Loss, index_packet_file,
 };
 
 /// Bytes of a block in the tests: small, so that few packets make many blocks.
@@ -42,10 +42,13 @@ pub(crate) fn golden_facts() -> Facts {
     }
 }
 
-/// The facts of a golden file: every tag of version 3.1 once or more for that of losses, with the causes that there were then.
+/// The facts of a golden file: every tag of version 3.1 once or more for that of losses, with the causes that there were then;
+/// for that of pieces, blocks that have some.
 pub(crate) fn golden_facts_of(name: &str) -> Facts {
-    if name != "losses" {
-        return golden_facts();
+    match name {
+        "losses" => {}
+        "pieces" => return Facts { block_bytes: 1 << 18, ..golden_facts() },
+        _ => return golden_facts(),
     }
     let at = |secs| TimestampNs::from_parts(secs, 250);
     let loss = |(i, cause): (u64, Cause)| Loss { second: 1_700_000_001 + i / 2, cause, count: 1 << (9 * i) };
@@ -62,8 +65,13 @@ pub(crate) fn golden_facts_of(name: &str) -> Facts {
 
 /// The packet file of some packets.
 pub(crate) fn packet_file(packets: &[RecipePacket]) -> Vec<u8> {
+    packet_file_of_blocks(packets, BLOCK_BYTES)
+}
+
+/// The same, of blocks of so many bytes.
+pub(crate) fn packet_file_of_blocks(packets: &[RecipePacket], block_bytes: u32) -> Vec<u8> {
     let (mut file, mut rest, mut seq) = (Vec::new(), packets, 0);
-    let mut writer = BlockWriter::new(BLOCK_BYTES);
+    let mut writer = BlockWriter::new(block_bytes);
     while !rest.is_empty() {
         let taken = block_of(&mut writer, rest).unwrap();
         assert!(taken > 0, "a packet fits no block");
@@ -106,6 +114,7 @@ pub(crate) enum Answer {
     Facts(Facts),
     Classes(Vec<Class>),
     Block(BlockInfo),
+    Checksums(Option<BlockChecksums>),
     Place(Anchor),
     Conversation(Conversation),
     Packets(Vec<PacketNo>),
@@ -123,6 +132,7 @@ pub(crate) fn ask(index: &Index) -> Vec<(String, Result<Answer, IndexError>)> {
     put("classes".to_owned(), classes.map(Answer::Classes));
     for no in 0..index.block_count() {
         put(format!("block {no}"), index.block(no).map(Answer::Block));
+        put(format!("checksums of block {no}"), index.checksums(no).map(Answer::Checksums));
     }
     for no in 0..index.packets() {
         put(format!("place of {no}"), index.locate(PacketNo(no)).map(Answer::Place));

@@ -4,7 +4,7 @@ use steno_core::{
     Position, TimestampNs,
     packet::{Decoded, Fragment, Network},
 };
-use steno_index::{BlockNote, Facts, Log, seal};
+use steno_index::{BlockNote, Facts, Log, PIECE_BYTES, seal};
 
 /// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled", 2014).
 struct Rng(u64);
@@ -60,7 +60,10 @@ fn bytes_a_packet(packets: u32, flows: usize) -> f64 {
         at += len.next_multiple_of(8) + 88;
         if at > (1 << 20) - 2000 || i + 1 == packets {
             let crc32c = Some(u32::try_from(rng.below(1 << 31)).unwrap());
-            log.end_block(BlockNote { offset_bytes: u64::from(offset), used_bytes: at, crc32c, seq_num: u64::from(i) });
+            let note = BlockNote { offset_bytes: u64::from(offset), used_bytes: at, crc32c, seq_num: u64::from(i) };
+            let running: Vec<u32> =
+                (0..(at - 1) / PIECE_BYTES).map(|_| u32::try_from(rng.below(1 << 31)).unwrap()).collect();
+            log.end_block_with(note, &running);
             (offset, at) = (offset + (1 << 20), 48);
         }
     }

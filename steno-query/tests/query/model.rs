@@ -89,7 +89,7 @@ proptest! {
     fn parts_of_large_blocks_are_as_good_as_whole_ones(
         common in vec(packet(), 40),
         rare in vec((packet(), 0u32..6000), 1..6),
-        crc in any::<bool>(),
+        (crc, running) in any::<(bool, bool)>(),
         expr in expr(),
         ticks in (0u64..40, 0u64..40),
     ) {
@@ -104,7 +104,7 @@ proptest! {
             packets[at as usize] = packet;
         }
         let mut store = TestStore::new();
-        store.add(0, EPOCH_NS / 1_000, &packets, &Shape { crc, ..Shape::default() });
+        store.add(0, EPOCH_NS / 1_000, &packets, &Shape { crc, running, ..Shape::default() });
         let span = TimeSpan {
             from: Some(TimestampNs::new(EPOCH_NS + ticks.0.min(ticks.1) * TICK_NS)),
             until: Some(TimestampNs::new(EPOCH_NS + (ticks.0.min(ticks.1) + 1) * TICK_NS)),

@@ -14,7 +14,7 @@ use steno_core::{
     testkit::RecipePacket,
 };
 use steno_index::{
-    BlockNote, Facts, Index, Log,
+    BlockChecksums, BlockNote, Facts, Index, Log,
     log::{BlockEntry, Entry, OpenPart},
     note_block, seal, seal_version2,
     segment::SegmentPaths,
@@ -50,6 +50,8 @@ pub(crate) struct Shape {
     pub(crate) block_packets: u32,
     /// Whether the index gets a checksum of each block.
     pub(crate) crc: bool,
+    /// And running ones of long blocks; those of before had none.
+    pub(crate) running: bool,
     /// What kind of index it is.
     pub(crate) index: IndexKind,
     /// What the index says of the capture.
@@ -59,7 +61,8 @@ pub(crate) struct Shape {
 impl Default for Shape {
     fn default() -> Self {
         let index = IndexKind::Native;
-        Self { block_bytes: 1 << 20, block_packets: u32::MAX, crc: true, index, facts: Facts::default() }
+        let facts = Facts::default();
+        Self { block_bytes: 1 << 20, block_packets: u32::MAX, crc: true, running: true, index, facts }
     }
 }
 
@@ -256,13 +259,15 @@ pub(crate) fn open_parts(packets: &[RecipePacket], shape: &Shape, blocks_each: u
         first_packet += sealed.packets;
         part.clear();
     };
-    for entry in log.entries() {
+    let mut entries = log.entries();
+    while let Some(entry) = entries.next() {
         match entry.unwrap() {
             Entry::Packet(note) => {
                 part.note(note.position, note.time, note.wire_len, &note.decoded, note.tags.as_slice());
             }
             Entry::Block(BlockEntry { offset_bytes, used_bytes, crc32c, seq_num, .. }) => {
-                part.end_block(BlockNote { offset_bytes, used_bytes, crc32c, seq_num });
+                let note = BlockNote { offset_bytes, used_bytes, crc32c, seq_num };
+                part.end_block_with(note, entries.running_checksums());
                 blocks += 1;
                 if blocks % blocks_each == 0 {
                     finish(&mut part);
@@ -287,7 +292,8 @@ fn blocks(packets: &[RecipePacket], shape: &Shape) -> (Vec<u8>, Log) {
         let offset = file.len() as u64;
         let bytes = writer.finish(offset / u64::from(shape.block_bytes) + 1);
         let block = Block::parse(bytes).unwrap();
-        let _captured = note_block(&mut log, offset, &block, shape.crc.then(|| crc32c::crc32c(block.used()))).unwrap();
+        let checksums = shape.crc.then(|| BlockChecksums::of(block.used()));
+        let _captured = note_block(&mut log, offset, &block, checksums.as_ref()).unwrap();
         file.extend_from_slice(bytes);
         writer.clear();
     };
@@ -300,7 +306,24 @@ fn blocks(packets: &[RecipePacket], shape: &Shape) -> (Vec<u8>, Log) {
         }
     }
     finish(&mut writer);
+    let log = if shape.running { log } else { without_running(&log) };
     (file, log)
+}
+
+/// The same log, as one of before running checksums had it.
+fn without_running(log: &Log) -> Log {
+    let mut old = Log::new();
+    for entry in log.entries() {
+        match entry.unwrap() {
+            Entry::Packet(note) => {
+                old.note(note.position, note.time, note.wire_len, &note.decoded, note.tags.as_slice());
+            }
+            Entry::Block(BlockEntry { offset_bytes, used_bytes, crc32c, seq_num, .. }) => {
+                old.end_block(BlockNote { offset_bytes, used_bytes, crc32c, seq_num });
+            }
+        }
+    }
+    old
 }
 
 fn push(writer: &mut BlockWriter, packet: &RecipePacket) -> Push {

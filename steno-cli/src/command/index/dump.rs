@@ -5,11 +5,14 @@ use std::{
     path::Path,
 };
 
-use steno_index::{AnyIndex, Cause, Facts, Index, IndexError};
+use steno_index::{AnyIndex, BlockChecksums, Cause, Facts, Index, IndexError};
 use steno_query::rfc3339;
 
 use super::{super::CommandError, dump_version2};
 use crate::{args::DumpArgs, exit::Exit};
+
+/// Running checksums that a line has room for.
+const VALUES_A_LINE: usize = 8;
 
 /// Prints it.
 pub(in super::super) fn dump(args: &DumpArgs) -> Result<Exit, CommandError> {
@@ -152,6 +155,12 @@ fn blocks(index: &Index, out: &mut impl Write) -> Result<(), Stop> {
             rfc3339(block.min_time),
             rfc3339(block.max_time)
         )?;
+        let checksums = index.checksums(no)?;
+        let running = checksums.as_ref().map_or(&[][..], BlockChecksums::running);
+        for some in running.chunks(VALUES_A_LINE) {
+            let values: Vec<String> = some.iter().map(|value| format!("{value:08x}")).collect();
+            writeln!(out, "           running {}", values.join(" "))?;
+        }
     }
     Ok(())
 }
