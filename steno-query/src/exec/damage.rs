@@ -14,6 +14,10 @@ pub(crate) enum Damage {
     Cut { offset_bytes: u64, file_bytes: u64 },
     #[error("checksum of the block at offset {offset_bytes} is {got:#010x}, its index says {expected:#010x}")]
     Checksum { offset_bytes: u64, expected: u32, got: u32 },
+    #[error(
+        "checksum of the block at offset {offset_bytes}, of bytes {start} to {end}, is {got:#010x}, its index says {expected:#010x}"
+    )]
+    Piece { offset_bytes: u64, start: u64, end: u64, expected: u32, got: u32 },
     #[error("the block at offset {offset_bytes} is not the one that its index describes")]
     OtherBlock { offset_bytes: u64 },
     #[error("the block at offset {offset_bytes}")]

@@ -1,8 +1,10 @@
 //! Reads a block's wanted packets from the packet file, and checks them (step 10 of the data flow).
 //!
 //! Where many are wanted the whole block comes in one read, and its bytes are held against the checksum in the index. Where
-//! few are, only the stretches between anchors that hold them are read; each such packet is decoded, held against the
-//! query again, and its chain must lead to the next anchor. What fails a check is left out and reported.
+//! few are, only the pieces that hold them are read, and each is held against the running checksums in the index. An index
+//! without those has its blocks read whole. Where there is no checksum at all, or none is asked for, the stretches between anchors
+//! that hold wanted packets are read; each such packet is decoded, held against the query again, and its chain must lead to the next
+//! anchor. What fails a check is left out and reported.
 
 use std::{fs::File, os::unix::fs::FileExt};
 
@@ -19,6 +21,7 @@ use super::{
     hits::{Hit, Hits},
     loaded::{Entry, Loaded},
     opened::PacketFile,
+    pieces::Pieces,
 };
 use crate::{Expr, Fields};
 
@@ -38,23 +41,23 @@ pub(super) struct Fetch<'a> {
     pub(super) hits: &'a Hits,
     pub(super) file: &'a PacketFile,
     pub(super) expr: &'a Expr,
-    /// Whether blocks that have a checksum are always read whole.
+    /// Whether what has a checksum is always held against it.
     pub(super) always_whole: bool,
 }
 
 impl Fetch<'_> {
-    /// Fills `loaded` with the wanted packets of `block` from the time and number `from` on. What could not be had is told
-    /// to `report`; the rest is there.
+    /// Fills `loaded` with the wanted packets of a block, which comes with its number, from the time and number `from` on. What
+    /// could not be had is told to `report`; the rest is there.
     pub(super) fn load(
         &self,
-        block: &BlockInfo,
+        (number, block): (u32, &BlockInfo),
         from: (TimestampNs, u32),
         loaded: &mut Loaded,
         report: &mut dyn FnMut(Damage),
     ) {
         loaded.clear();
         let mut tags = Vec::new();
-        let mut task = Task { fetch: self, block, from, loaded, report, tags: &mut tags };
+        let mut task = Task { fetch: self, number, block, from, loaded, report, tags: &mut tags };
         if let Err(damage) = task.run() {
             (task.report)(damage);
         }
@@ -65,6 +68,7 @@ impl Fetch<'_> {
 /// One block being loaded.
 struct Task<'a> {
     fetch: &'a Fetch<'a>,
+    number: u32,
     block: &'a BlockInfo,
     from: (TimestampNs, u32),
     loaded: &'a mut Loaded,
@@ -72,19 +76,19 @@ struct Task<'a> {
     tags: &'a mut Vec<Tag>,
 }
 
-/// A stretch of a block from an anchor up to another, or to the end of the block.
-struct Stretch {
+/// A stretch of a block from an anchor up to another, or to the end of the block; or one of whole pieces around such.
+pub(super) struct Stretch {
     /// Where it starts and ends in the packet file.
-    start: u64,
-    end: u64,
-    /// Its groups: where each starts, its first packet, and how many it has.
-    groups: Vec<Group>,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    /// Its groups, ascending: where each starts, its first packet, and how many it has.
+    pub(super) groups: Vec<Group>,
 }
 
 /// The packets from one anchor to the next.
-struct Group {
-    start: u64,
-    end: u64,
+pub(super) struct Group {
+    pub(super) start: u64,
+    pub(super) end: u64,
     first: u32,
     packets: u32,
 }
@@ -99,27 +103,58 @@ impl Task<'_> {
             return Err(Damage::Cut { offset_bytes, file_bytes: self.fetch.file.bytes });
         }
         let many = self.fetch.hits.count(block.first_packet.0, block.packets) > block.packets / 4;
-        let verified = self.fetch.always_whole && block.crc32c.is_some();
-        if many || verified || block.used_bytes <= SMALL_BLOCK_BYTES {
+        if many || block.used_bytes <= SMALL_BLOCK_BYTES {
             return self.whole_or_salvaged(end);
+        }
+        if self.fetch.always_whole && block.crc32c.is_some() {
+            return match self.pieces(end) {
+                Some((mut pieces, stretches)) if !pieces.cost_as_much_as_all(&stretches) => {
+                    self.partly(&stretches, Some(&mut pieces))
+                }
+                _ => self.whole_or_salvaged(end),
+            };
         }
         let stretches = self.stretches(end)?;
         let wanted: u64 = stretches.iter().map(|s| s.end - s.start).sum();
-        if wanted > u64::from(block.used_bytes) / 2 { self.whole_or_salvaged(end) } else { self.partly(&stretches) }
+        if wanted > u64::from(block.used_bytes) / 2 {
+            self.whole_or_salvaged(end)
+        } else {
+            self.partly(&stretches, None)
+        }
     }
 
-    /// Reads the block in one go. Of one that has no checksum and whose chain is broken, all between anchors that still
-    /// hold is taken; one that differs from its checksum may be wrong anywhere, and nothing of it is.
+    /// Reads the block in one go. Of one that is not as it should be, the pieces that still are what was captured are taken;
+    /// without checksums, all between anchors that still hold. One that differs from its checksum, without running ones, may be
+    /// wrong anywhere, and nothing of it is taken.
     fn whole_or_salvaged(&mut self, end: u64) -> Result<(), Damage> {
-        match self.whole() {
-            Err(damage @ Damage::Block { .. }) if self.block.crc32c.is_none() => {
-                (self.report)(damage);
-                self.loaded.clear();
-                let stretches = self.stretches(end)?;
-                self.partly(&stretches)
-            }
-            other => other,
+        let Err(damage) = self.whole() else { return Ok(()) };
+        if !matches!(damage, Damage::Block { .. } | Damage::Checksum { .. } | Damage::Read { .. }) {
+            return Err(damage);
         }
+        if let Some((mut pieces, stretches)) = self.pieces(end) {
+            // Those that differ are reported, if anything of them is wanted.
+            self.loaded.clear();
+            return self.partly(&stretches, Some(&mut pieces));
+        }
+        if self.block.crc32c.is_some() || !matches!(damage, Damage::Block { .. }) {
+            return Err(damage);
+        }
+        (self.report)(damage);
+        self.loaded.clear();
+        let stretches = self.stretches(end)?;
+        self.partly(&stretches, None)
+    }
+
+    /// The pieces of the block, and the stretches of them that hold wanted packets. `None` where there are no running checksums, or
+    /// the index does not give them: the whole block needs neither those nor anchors.
+    fn pieces(&self, block_end: u64) -> Option<(Pieces, Vec<Stretch>)> {
+        let checksums = self.fetch.index.checksums(self.number).ok()?;
+        let pieces = Pieces::of(self.block, checksums)?;
+        let stretches = self.stretches(block_end).ok()?;
+        // An index that contradicts itself may lead elsewhere.
+        let inside = |s: &Stretch| self.block.offset_bytes <= s.start && s.end <= block_end;
+        let wide = stretches.iter().all(inside).then(|| pieces.widened(stretches))?;
+        Some((pieces, wide))
     }
 
     /// Reads the block in one go.
@@ -164,15 +199,19 @@ impl Task<'_> {
         Ok(())
     }
 
-    /// Reads the stretches that hold wanted packets.
-    fn partly(&mut self, stretches: &[Stretch]) -> Result<(), Damage> {
+    /// Reads the stretches that hold wanted packets; with `pieces`, only what these vouch for is taken.
+    fn partly(&mut self, stretches: &[Stretch], mut pieces: Option<&mut Pieces>) -> Result<(), Damage> {
         for stretch in stretches {
             let len = usize::try_from(stretch.end - stretch.start).unwrap_or(usize::MAX);
             let (start, room) = self.loaded.room(len);
-            read(&self.fetch.file.file, stretch.start, room)?;
+            let file = &self.fetch.file.file;
+            match &mut pieces {
+                Some(pieces) => pieces.read(file, stretch, room, self.report),
+                None => read(file, stretch.start, room)?,
+            }
             for group in &stretch.groups {
                 let kept = self.loaded.parts().1.len();
-                if let Err(damage) = self.walk(group, stretch.start, start) {
+                if let Err(damage) = self.walk(group, (stretch.start, start), pieces.as_deref()) {
                     self.loaded.parts().1.truncate(kept);
                     (self.report)(damage);
                 }
@@ -181,10 +220,16 @@ impl Task<'_> {
         Ok(())
     }
 
-    /// Walks a group. Its packets are good only if the chain leads to its end. `read_at` is where the stretch, which starts at
-    /// `stretch_start` of the file, is in the bytes read.
-    fn walk(&mut self, group: &Group, stretch_start: u64, read_at: usize) -> Result<(), Damage> {
-        let judge = Judge { expr: self.fetch.expr, block: self.block, trusted: false };
+    /// Walks a group. Its packets are good only if the chain leads to its end, as far as `pieces` vouch for it. `read_at` is where the
+    /// stretch, which starts at `stretch_start` of the file, is in the bytes read.
+    fn walk(
+        &mut self,
+        group: &Group,
+        (stretch_start, read_at): (u64, usize),
+        pieces: Option<&Pieces>,
+    ) -> Result<(), Damage> {
+        let judge = Judge { expr: self.fetch.expr, block: self.block, trusted: pieces.is_some() };
+        let holds = |start: u64, len: u64| pieces.is_none_or(|pieces| pieces.hold(start, start + len));
         let end_packet = self.block.first_packet.0.saturating_add(self.block.packets);
         let mut hits = self.fetch.hits.iter(group.first, group.packets).peekable();
         let (bytes, entries) = self.loaded.parts();
@@ -192,11 +237,19 @@ impl Task<'_> {
         let (mut at, end) = (place(group.start), place(group.end));
         let bytes = usize::try_from(end).ok().and_then(|end| bytes.get(..end)).unwrap_or_default();
         for number in group.first..group.first + group.packets {
-            let other = Damage::OtherPacket { packet: number, offset_bytes: stretch_start + (at - read_at as u64) };
+            let offset_bytes = stretch_start + (at - read_at as u64);
+            if !holds(offset_bytes, PACKET_HEADER_BYTES.into()) {
+                // Where it leads is not known, and has been reported.
+                return Ok(());
+            }
+            let other = Damage::OtherPacket { packet: number, offset_bytes };
             let Some(packet) = u32::try_from(at).ok().and_then(|at| packet_at(bytes, at).ok()) else {
                 return Err(other);
             };
-            if let Some(hit) = hits.next_if(|hit| hit.packet == number) {
+            let len = u64::from(packet.header.mac) + packet.bytes.len() as u64;
+            if let Some(hit) = hits.next_if(|hit| hit.packet == number)
+                && holds(offset_bytes, len)
+            {
                 match judge.belongs(&packet, hit, self.tags) {
                     Some(true) => entries.extend(entry(&packet, number, packet.offset_bytes, self.from)),
                     Some(false) => {}

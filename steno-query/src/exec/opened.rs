@@ -148,7 +148,7 @@ impl Opened {
         match &self.wanted {
             Wanted::Native { index, hits } => {
                 let info = index.block(block).map_err(|e| Fault::of_index(&e))?;
-                Fetch { index, hits, file, expr, always_whole }.load(&info, from, loaded, report);
+                Fetch { index, hits, file, expr, always_whole }.load((block, &info), from, loaded, report);
             }
             Wanted::Version2 { candidates, blocks } => {
                 let Some(head) = blocks.get(&block) else { return Ok(()) };

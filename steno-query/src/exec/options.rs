@@ -33,9 +33,10 @@ pub struct Options {
     pub deadline: Option<Instant>,
     /// Called by each thread that works, at least once a block: it may make way for others there. It is not to block.
     pub between: Option<fn()>,
-    /// Read whole blocks, however few of their packets match, where the index has a checksum of them: no packet is delivered whose
-    /// bytes are not those that were captured. Else, and where there is no checksum, a block is read whole only where many of its
-    /// packets match; single packets are decoded and held against the query.
+    /// Hold all that is delivered against the checksums in the index, where it has any: no packet is delivered whose bytes are not
+    /// those that were captured. Where few packets of a block match, the pieces that they lie in are read for that; the whole block
+    /// where the index has no running checksums. Else, and where there is no checksum, single packets are decoded and held against
+    /// the query.
     pub verify_blocks: bool,
 }
 

@@ -4,12 +4,14 @@ use std::{
     collections::BTreeSet,
     fs::{self, OpenOptions},
     io::{Seek, SeekFrom, Write},
+    ops::Range,
     path::Path,
 };
 
 use crate::support::{Got, Shape, TestStore, query, take};
 use proptest::prelude::*;
 use steno_core::testkit::{RecipePacket, recipe};
+use steno_index::PIECE_BYTES;
 use steno_query::Options;
 
 /// Packets of several hosts and protocols, tags among them.
@@ -107,6 +109,111 @@ proptest! {
         prop_assert_eq!(other, 0);
         prop_assert!(got.len() == expected.len() || !answer.receipt().is_complete());
     }
+}
+
+/// As [`mixed`], and in the places of some of them packets of a host that is in no other.
+fn mixed_with(count: u64, rare: &[usize]) -> Vec<RecipePacket> {
+    let mut packets = mixed(count);
+    for &number in rare {
+        let line = format!("{} ip 10.9.9.9 > 10.0.1.1 tcp 9 > 80 data 1200", packets[number].time.secs());
+        let found = recipe(&line).unwrap().remove(0);
+        packets[number] = RecipePacket { time: packets[number].time, ..found };
+    }
+    packets
+}
+
+/// Where each packet of a first block lies in it: its header, its frame, and the end of that.
+fn places(packets: &[RecipePacket]) -> Vec<Range<usize>> {
+    let mut at = 48;
+    let place = |packet: &RecipePacket| {
+        let start = at;
+        at += (82 + packet.bytes.len()).next_multiple_of(8);
+        start..start + 82 + packet.bytes.len()
+    };
+    packets.iter().map(place).collect()
+}
+
+/// The packets that can still be had where the bytes of a piece are not those that were captured: neither they nor the headers that
+/// lead to them, from the one of which the index has the place, lie in it.
+fn within_reach_without(piece: usize, places: &[Range<usize>]) -> BTreeSet<u32> {
+    let piece = piece * PIECE..(piece + 1) * PIECE;
+    let apart = |bytes: &Range<usize>| bytes.end <= piece.start || piece.end <= bytes.start;
+    let good = |number: &usize| {
+        let led_by = &places[number - number % 16..*number];
+        apart(&places[*number]) && led_by.iter().all(|place| apart(&(place.start..place.start + 48)))
+    };
+    (0..places.len()).filter(good).map(|number| u32::try_from(number).unwrap()).collect()
+}
+
+const PIECE: usize = PIECE_BYTES as usize;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// In a large block a flip costs what lies in its piece, is named if anything of that was wanted, and costs nothing else:
+    /// whether few packets are wanted, which are read by pieces, or all of them, for which the block is read whole.
+    #[test]
+    fn a_flip_costs_the_piece_that_it_is_in(
+        rare in prop::collection::btree_set(0usize..5900, 1..7),
+        at in any::<prop::sample::Index>(),
+        bit in 0u8..8,
+        on_edge in prop::option::weighted(0.3, (1usize..16, 0usize..4)),
+    ) {
+        let mut store = TestStore::new();
+        let packets = mixed_with(5900, &rare.into_iter().collect::<Vec<_>>());
+        store.add(0, 100_000_000, &packets, &Shape::default());
+        let places = places(&packets);
+        let used = places.last().unwrap().end;
+        // Somewhere, or near the end of a piece.
+        let at = on_edge.map_or_else(|| at.index(used), |(piece, back)| piece * PIECE + 1 - back);
+        prop_assume!(at < used);
+        flip(&store.packet_file(0, 100_000_000), at as u64, 1 << bit);
+        let good = within_reach_without(at / PIECE, &places);
+        for text in ["host 10.9.9.9", "tcp or udp or arp"] {
+            let asked = query(text);
+            let mut answer = store.open().answer(&asked, Options::default());
+            let got = take(&mut answer);
+            let all = store.scan(&asked.expr);
+            let expected: Vec<Got> = all.iter().filter(|p| good.contains(&p.place.2)).cloned().collect();
+            prop_assert!(got == expected, "{}: {} of {} packets, {} expected", text, got.len(), all.len(), expected.len());
+            let receipt = answer.receipt();
+            prop_assert!(receipt.is_complete() || !receipt.unreadable.is_empty());
+            if got.len() < all.len() {
+                let from = at / PIECE * PIECE;
+                let said = format!("damaged: checksum of the block at offset 0, of bytes {from} to ");
+                prop_assert!(receipt.unreadable[0].reason.starts_with(&said), "{}", receipt);
+                prop_assert!(!receipt.is_complete() && receipt.unreadable.len() == 1);
+            }
+        }
+    }
+}
+
+/// What is damaged far from a wanted packet is not even looked at; what is damaged beside it is told.
+#[test]
+fn few_packets_of_a_block_need_few_pieces_of_it() {
+    let mut store = TestStore::new();
+    let packets = mixed_with(5900, &[300, 3000]);
+    store.add(0, 100_000_000, &packets, &Shape::default());
+    let (places, path) = (places(&packets), store.packet_file(0, 100_000_000));
+    let pieces = [300, 3000].map(|number: usize| places[number].start / PIECE);
+    let whole = fs::read(&path).unwrap();
+    for piece in 0..places.last().unwrap().end.div_ceil(PIECE) {
+        let mut bad = whole.clone();
+        bad[piece * PIECE + PIECE / 2..][..100].fill(0xee);
+        fs::write(&path, bad).unwrap();
+        let (got, complete) = assert_honest(&store, "host 10.9.9.9", true);
+        let far = pieces.iter().filter(|near| near.abs_diff(piece) > 1).count();
+        assert!(got >= far && (complete || far < 2), "piece {piece}: {got} packets, {far} are far from it");
+        assert!(!complete || got == 2);
+    }
+    // An index from before running checksums has its blocks read whole.
+    let mut store = TestStore::new();
+    store.add(0, 100_000_000, &packets, &Shape { running: false, ..Shape::default() });
+    assert_eq!(assert_honest(&store, "host 10.9.9.9", true), (2, true));
+    let mut bad = whole;
+    bad[10 * PIECE + 100] ^= 1;
+    fs::write(store.packet_file(0, 100_000_000), bad).unwrap();
+    assert_eq!(assert_honest(&store, "host 10.9.9.9", true), (0, false));
 }
 
 #[test]

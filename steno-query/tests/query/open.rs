@@ -115,6 +115,33 @@ proptest! {
     }
 }
 
+/// The running checksums come with the log: what is damaged behind the writer's back costs its piece.
+#[test]
+fn an_open_file_is_held_against_its_checksums_by_pieces() {
+    let mut store = TestStore::new();
+    let line = |i: u32| {
+        let host = if i % 1000 == 500 { 9 } else { 1 };
+        format!("300.{i:06} ip 10.0.0.{host} > 10.0.0.2 udp 1000 > 53 data 200\n")
+    };
+    let packets = recipe(&(0..5000).map(line).collect::<String>()).unwrap();
+    store.add(0, LAST, &packets, &Shape::default());
+    fs::create_dir_all(store.path().join("PKT1")).unwrap();
+    fs::create_dir_all(store.path().join("IDX1")).unwrap();
+    let told = Arc::new(Told::default());
+    told.unseal(&store, 0, open_parts(&packets, &Shape::default(), 1));
+    let path = store.paths(0, LAST).hidden_packet_file();
+    let whole = fs::read(&path).unwrap();
+    // Packets of 328 bytes: those of the host lie at 164,048, 492,048 and so on.
+    for (at, expected) in [(300_000, 5), (164_200, 4), (47, 5), (492_100, 4)] {
+        let mut bad = whole.clone();
+        bad[at] ^= 1;
+        fs::write(&path, bad).unwrap();
+        let mut answer = open(&store, &told).answer(&query("host 10.0.0.9"), Options::default());
+        let got = take(&mut answer).len();
+        assert_eq!((got, answer.receipt().is_complete()), (expected, expected == 5), "byte {at}");
+    }
+}
+
 #[test]
 fn a_file_of_which_nothing_is_told_is_named() {
     let mut store = TestStore::new();
