@@ -245,7 +245,7 @@ impl Answers {
             let _reading = self.0.readings.acquire().await;
             let (told, parsed) = oneshot::channel();
             let text = text.to_owned();
-            let begun = below::spawn(Pace::Short, move || drop(told.send(steno_query::parse(&text, now))));
+            let begun = below::spawn(Pace::Steady, move || drop(told.send(steno_query::parse(&text, now))));
             if begun.is_ok()
                 && let Ok(parsed) = parsed.await
             {

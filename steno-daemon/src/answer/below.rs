@@ -12,27 +12,48 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What is added to the nice value of a thread that answers.
-const NICE: i32 = 10;
-/// And to that where it is to make way for others that answer: they then get seven times as much (sched(7), "nice value").
-const NICER: i32 = 9;
-/// Time of a processor after which a thread makes way: what is asked for by many at once takes less.
-const LONG: Duration = Duration::from_millis(50);
+/// A change of the nice value of a thread, and the time of a processor after which it comes.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    after: Duration,
+    by: i32,
+}
+
+/// How a thread begins: below capture, and not so far that what is soon done waits for its turn longer than it takes. Until it looks
+/// whether to make way it may hold what others wait for.
+const FIRST: Step = Step { after: Duration::ZERO, by: 5 };
+/// Where it is after a while: what is asked for by people takes less.
+const SECOND: Step = Step { after: Duration::from_millis(10), by: 5 };
+/// And after long: others that answer then get seven times as much (sched(7), "nice value").
+const THIRD: Step = Step { after: Duration::from_millis(50), by: 9 };
 
 /// When a thread makes way for others that answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// Once it has worked for long.
+    /// The more the longer it has worked.
     Short,
     /// From the beginning of its search on: its client has others that run.
     Crowded,
-    /// Never. It works a little now and then, and looks at what others wait for meanwhile.
+    /// As one that has worked for a while, and no more: it works a little now and then, and looks at what others wait for.
     Steady,
 }
 
+impl Pace {
+    /// The steps that come later, and all of those that are taken at once.
+    fn steps(self) -> (&'static [Step], i32) {
+        const LATER: &[Step] = &[SECOND, THIRD];
+        const AT_ONCE: &[Step] = &[Step { after: Duration::ZERO, by: SECOND.by + THIRD.by }];
+        match self {
+            Self::Short => (LATER, FIRST.by),
+            Self::Crowded => (AT_ONCE, FIRST.by),
+            Self::Steady => (&[], FIRST.by + SECOND.by),
+        }
+    }
+}
+
 thread_local! {
-    /// The time of a processor after which this thread makes way; none where it does not, or has.
-    static MAKES_WAY_AFTER: Cell<Option<Duration>> = const { Cell::new(Some(LONG)) };
+    /// The steps that this thread has yet to take.
+    static STEPS: Cell<&'static [Step]> = const { Cell::new(&[THIRD]) };
 }
 
 /// Has `work` done on a thread of its own. It makes way for capture: on the processors by its nice value and, as no class of I/O
@@ -42,21 +63,20 @@ thread_local! {
 /// The system gives no thread. `work` is dropped.
 pub(super) fn spawn(pace: Pace, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("answer".to_owned()).spawn(move || {
-        MAKES_WAY_AFTER.set(match pace {
-            Pace::Short => Some(LONG),
-            Pace::Crowded => Some(Duration::ZERO),
-            Pace::Steady => None,
-        });
-        be_nicer(NICE);
+        let (later, by) = pace.steps();
+        STEPS.set(later);
+        be_nicer(by);
         work();
     })
 }
 
 /// Makes way for others, if it is time. To be called now and then by what works, where it holds nothing that others wait for.
 pub(super) fn make_way() {
-    if MAKES_WAY_AFTER.get().is_some_and(|after| worked() >= after) {
-        MAKES_WAY_AFTER.set(None);
-        be_nicer(NICER);
+    while let [next, rest @ ..] = STEPS.get()
+        && worked() >= next.after
+    {
+        STEPS.set(rest);
+        be_nicer(next.by);
     }
 }
 
@@ -91,20 +111,20 @@ mod tests {
         }
     }
 
-    /// The nice values of a thread before it works, after a little and after much of it, above that of this one.
-    fn values(pace: Pace) -> [i32; 3] {
+    /// The nice values of a thread before it works, and as it goes on, above that of this one.
+    fn values(pace: Pace) -> [i32; 4] {
         let (told, values) = std::sync::mpsc::channel();
         let here = nice();
         let thread = spawn(pace, move || {
             told.send(nice()).unwrap();
-            for time in [Duration::ZERO, LONG] {
+            for time in [Duration::ZERO, SECOND.after, THIRD.after] {
                 work_for(time);
                 make_way();
                 told.send(nice()).unwrap();
             }
         });
         thread.unwrap().join().unwrap();
-        let mut all = [0; 3];
+        let mut all = [0; 4];
         for value in &mut all {
             *value = values.recv().unwrap() - here;
         }
@@ -115,9 +135,13 @@ mod tests {
     #[test]
     fn a_thread_makes_way_for_capture_and_after_much_work_for_others() {
         // Who runs the tests may be nice already; there is nothing beyond 19.
-        let [first, last] = [NICE, NICE + NICER].map(|by| by.min(19 - nice()));
-        assert_eq!(values(Pace::Short), [first, first, last]);
-        assert_eq!(values(Pace::Crowded), [first, last, last]);
-        assert_eq!(values(Pace::Steady), [first, first, first]);
+        let most = 19 - nice();
+        let [first, second, third] = [5, 10, 19].map(|by| by.min(most));
+        // The second look may come late, on a machine that is busy.
+        let short = values(Pace::Short);
+        assert_eq!((short[0], short[2], short[3]), (first, second, third));
+        assert!([first, second].contains(&short[1]), "{short:?}");
+        assert_eq!(values(Pace::Crowded), [first, third, third, third]);
+        assert_eq!(values(Pace::Steady), [second; 4]);
     }
 }

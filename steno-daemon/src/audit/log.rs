@@ -15,7 +15,7 @@ use tokio::{
 use tracing::error;
 
 use super::writer::{self, Lost, Order, Shared};
-use crate::metrics::Metrics;
+use crate::{confine, metrics::Metrics};
 
 /// What waits to be written, at most.
 const WAITING: usize = 1_024;
@@ -114,9 +114,11 @@ impl AuditLog {
         let (orders, taken) = mpsc::channel(WAITING);
         let shared = Arc::new(Shared::new(metrics));
         let (of_writer, clock_of_writer, weak) = (Arc::clone(&shared), Arc::clone(&clock), orders.downgrade());
-        let thread = std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || writer::run(path, taken, &weak, &of_writer, &*clock_of_writer));
+        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || {
+            // What it writes is what clients have sent.
+            confine::serve_only();
+            writer::run(path, taken, &weak, &of_writer, &*clock_of_writer);
+        });
         if let Err(e) = &thread {
             // Its end of the channel is gone, so that every request is told.
             error!("the audit log cannot be written: no thread for it: {e}");

@@ -104,6 +104,10 @@ fn a_full_disk_under_the_log_stops_answers_and_not_the_capture() {
     let mut client = Client::connect(&bench.data());
     let traffic = Traffic::start(2_000);
     until("packets are found", || client.query("udp").unwrap().receipt.packets > 0);
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().flatten();
+    let threads: Vec<String> = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).collect();
+    let writer = threads.iter().find(|status| status.starts_with("Name:\taudit\n")).unwrap();
+    assert!(writer.contains("\nSeccomp:\t2\n"), "who writes what clients have sent is confined: {writer}");
 
     let filler = disk.path().join("filler");
     let mut file = fs::File::create(&filler).unwrap();

@@ -203,11 +203,6 @@ impl Daemon {
         kill_process(pid(self.child.id()), signal).unwrap();
     }
 
-    /// Its process.
-    pub(crate) fn number(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Asks it to stop, and waits until it has.
     pub(crate) fn stop(self) -> ExitStatus {
         self.signal(Signal::TERM);
