@@ -184,6 +184,10 @@ fn fanout_hint(plan: &TapPlan<'_>, error: &io::Error) -> &'static str {
 
 impl PacketSource for Tap {
     fn next(&mut self) -> Option<BlockMemory> {
+        if matches!(self.end, End::Drained) {
+            // The block that was copied: its timer hands it over while the copy is being stored.
+            return None;
+        }
         let block = self.consumer.next().map(BlockMemory::Ring);
         if block.is_some() || !matches!(self.end, End::Shut) {
             return block;
@@ -283,5 +287,49 @@ pub(super) fn wait_for_receivers() {
     // (`synchronize_rcu` in kernel/sched/membarrier.c).
     if membarrier(MembarrierCommand::Global).is_err() {
         std::thread::sleep(RECEIVERS_PATIENCE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use steno_core::testkit::need;
+
+    use super::*;
+
+    /// The kernel hands a block over by its timer, whoever has a copy of it by then.
+    #[test]
+    fn a_block_that_was_copied_for_a_stop_does_not_come_again() {
+        let shape = RingShape { block_bytes: 1 << 20, blocks: 4, retire_after: Duration::from_secs(1) };
+        let plan = TapPlan {
+            interface: "lo",
+            threads: 1,
+            shape,
+            promiscuous: false,
+            ignore_outgoing: false,
+            fanout_type: None,
+            fanout_id: 0,
+            filter: None,
+            cpus: None,
+        };
+        let taps = open_taps(&plan);
+        if !need(taps.is_ok(), "packet sockets") {
+            return;
+        }
+        let mut tap = taps.unwrap().remove(0);
+        tap.let_in(None).unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..10 {
+            let _sent = socket.send_to(b"to myself", socket.local_addr().unwrap()).unwrap();
+        }
+        assert!(tap.shut());
+        let blocks: Vec<_> = std::iter::from_fn(|| tap.next()).collect();
+        assert!(!blocks.is_empty() && tap.is_drained());
+        std::thread::sleep(2 * shape.retire_after);
+        assert!(tap.next().is_none() && tap.is_drained());
+        // Unless this machine stood still for so long that there was none to copy.
+        let is_copied = matches!(blocks.last(), Some(BlockMemory::Copy(_)));
+        assert_eq!(tap.consumer.next().is_some(), is_copied, "the kernel has handed it over meanwhile");
     }
 }
