@@ -56,6 +56,7 @@ impl Mallory {
         let mut tls = self.tls.clone();
         tls.alpn_protocols = vec![protocol.to_vec()];
         let tcp = TcpStream::connect(ADDRESS).await?;
+        tcp.set_nodelay(true)?;
         TlsConnector::from(Arc::new(tls)).connect(ServerName::IpAddress(ADDRESS.ip().into()), tcp).await
     }
 

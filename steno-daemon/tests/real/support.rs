@@ -310,6 +310,8 @@ const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4A
 
 async fn connect(tls: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(ADDRESS).await?;
+    // As `steno` does; else most of what an answer takes is a packet that waits for another.
+    tcp.set_nodelay(true)?;
     TlsConnector::from(Arc::new(tls)).connect(ServerName::IpAddress(ADDRESS.ip().into()), tcp).await
 }
 
