@@ -14,7 +14,7 @@ from tools import OURS
 from traffic import frames, records
 
 # 8 MiB each, at most.
-LIMITS = {"MaxConcurrentQueries": 64, "MaxMemory": "512MiB"}
+LIMITS = {"MaxConcurrentQueries": 64, "MaxQueriesPerClient": 64, "MaxMemory": "512MiB"}
 
 
 def scale(bench, report):
