@@ -89,7 +89,7 @@ impl Answer {
         let ended = receipt.truncated_by.map(Some);
         let matcher = Matcher::new(asked.expr().clone(), Of::Packets, datagrams);
         let room = Arc::clone(catalogue.room());
-        let merge = Merge::new(matcher, times, selected, room, (options.memory_bytes, options.verify_blocks));
+        let merge = Merge::new(matcher, times, selected, room, &options);
         let following = seen.map(|seen| Following { asked, seen });
         Self { merge, meter: Meter::new(&options), options, output, receipt, tally: Tally::default(), ended, following }
     }
@@ -116,7 +116,7 @@ impl Answer {
         self.output.go_on_with(&selected);
         let matcher = Matcher::new(asked.expr().clone(), Of::Packets, datagrams);
         let room = Arc::clone(catalogue.room());
-        self.merge = Merge::new(matcher, times, selected, room, (options.memory_bytes, options.verify_blocks));
+        self.merge = Merge::new(matcher, times, selected, room, options);
         self.receipt.join(receipt);
         self.ended = self.receipt.truncated_by.map(Some);
         self.following = seen.map(|seen| Following { asked, seen });

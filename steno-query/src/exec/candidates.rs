@@ -16,6 +16,7 @@ use super::{
     damage::Damage,
     fetch::{BLOCK_BYTES_MAX, BRIDGED_BYTES, SMALL_BLOCK_BYTES, read},
     loaded::Loaded,
+    packet_file::PacketFile,
 };
 use crate::{
     Fields, TimeSet,
@@ -195,7 +196,7 @@ impl Candidates {
     /// to `report`.
     pub(crate) fn visit(
         &self,
-        file: &File,
+        file: &PacketFile,
         block: &BlockHead,
         always_whole: bool,
         buffer: &mut Loaded,
@@ -225,7 +226,7 @@ impl Candidates {
 /// A visit to a block.
 struct Visit<'a> {
     candidates: &'a Candidates,
-    file: &'a File,
+    file: &'a PacketFile,
     block: &'a BlockHead,
     buffer: &'a mut Loaded,
     tags: Vec<Tag>,

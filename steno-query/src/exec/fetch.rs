@@ -6,8 +6,6 @@
 //! that hold wanted packets are read; each such packet is decoded, held against the query again, and its chain must lead to the next
 //! anchor. What fails a check is left out and reported.
 
-use std::{fs::File, os::unix::fs::FileExt};
-
 use steno_core::{
     PacketNo, TimestampNs,
     block::{Block, PACKET_HEADER_BYTES, RawPacket, packet_at},
@@ -20,7 +18,7 @@ use super::{
     damage::Damage,
     hits::{Hit, Hits},
     loaded::{Entry, Loaded},
-    opened::PacketFile,
+    packet_file::PacketFile,
     pieces::Pieces,
 };
 use crate::{Expr, Fields};
@@ -161,7 +159,7 @@ impl Task<'_> {
     fn whole(&mut self) -> Result<(), Damage> {
         let (block, offset_bytes) = (self.block, self.block.offset_bytes);
         let (_, room) = self.loaded.room(block.used_bytes as usize);
-        read(&self.fetch.file.file, offset_bytes, room)?;
+        read(self.fetch.file, offset_bytes, room)?;
         let (bytes, entries) = self.loaded.parts();
         let parsed = Block::parse(bytes).map_err(|source| Damage::Block { offset_bytes, source })?;
         if let Some(expected) = block.crc32c {
@@ -204,7 +202,7 @@ impl Task<'_> {
         for stretch in stretches {
             let len = usize::try_from(stretch.end - stretch.start).unwrap_or(usize::MAX);
             let (start, room) = self.loaded.room(len);
-            let file = &self.fetch.file.file;
+            let file = self.fetch.file;
             match &mut pieces {
                 Some(pieces) => pieces.read(file, stretch, room, self.report),
                 None => read(file, stretch.start, room)?,
@@ -352,6 +350,6 @@ fn anchor(locator: &mut Locator<'_>, first: u32) -> Result<u64, Damage> {
     if anchor.skip == 0 { Ok(offset_bytes) } else { Err(Damage::OtherBlock { offset_bytes }) }
 }
 
-pub(super) fn read(file: &File, offset_bytes: u64, into: &mut [u8]) -> Result<(), Damage> {
+pub(super) fn read(file: &PacketFile, offset_bytes: u64, into: &mut [u8]) -> Result<(), Damage> {
     file.read_exact_at(into, offset_bytes).map_err(|source| Damage::Read { offset_bytes, source })
 }

@@ -1,7 +1,7 @@
 //! Native indexes in memory, of packets that are read for it: where the index of a segment knows no conversations, and where
 //! it counts packets with the others that are out of reach. As many packets at a time as fit.
 
-use std::{fs::File, sync::Arc};
+use std::sync::Arc;
 
 use steno_core::{Position, TimestampNs, block::BLOCK_HEADER_BYTES, chain, packet::decode};
 use steno_index::{BlockNote, Facts, Index, Log, seal};
@@ -9,6 +9,7 @@ use steno_index::{BlockNote, Facts, Index, Log, seal};
 use super::{
     Candidates, Damage, Loaded, Options, Seen,
     merge::{Merge, Next},
+    packet_file::PacketFile,
 };
 use crate::{
     TimeSet,
@@ -66,9 +67,9 @@ fn index_candidates(
     if candidates.count() == Some(0) {
         return Ok(());
     }
-    let file = File::open(segment.packet_file()).map_err(|e| Stop::Packets(Fault::of_io(&e)))?;
+    let file = PacketFile::open(segment).map_err(Stop::Packets)?;
     let interrupted = || options.interrupted();
-    let blocks = candidates.blocks(&file, &TimeSet::ALL, &interrupted, note)?;
+    let blocks = candidates.blocks(&file.file, &TimeSet::ALL, &interrupted, note)?;
     let (mut indexing, mut buffer) = (Indexing::new(candidates.segment().block_bytes()), Loaded::default());
     for (_, block) in &blocks {
         if let Some(by) = interrupted() {
@@ -109,8 +110,7 @@ pub(crate) fn index_scope(
     let times = expr.may_match_times();
     // A scope does not look at what only the first fragment of a datagram tells.
     let matcher = Matcher::new(expr, Of::Packets, Datagrams::default());
-    let bounds = (options.memory_bytes, options.verify_blocks);
-    let mut merge = Merge::new(matcher, times, vec![selected.clone()], Arc::clone(room), bounds);
+    let mut merge = Merge::new(matcher, times, vec![selected.clone()], Arc::clone(room), options);
     let (mut indexing, mut tags) = (Indexing::new(MADE_UP_BLOCK_BYTES), Vec::new());
     let outcome = loop {
         match merge.advance(&|| options.interrupted()) {

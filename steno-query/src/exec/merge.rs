@@ -19,6 +19,7 @@ use std::{
 use steno_core::{TimestampNs, block::RawPacket, chain};
 
 use super::{
+    Options,
     damage::Damage,
     hits::Hits,
     key::{Key, Source},
@@ -56,6 +57,8 @@ pub(super) struct Merge {
     room: Arc<KeptOpen>,
     always_whole: bool,
     memory_bytes: u64,
+    /// Bytes that may still be read into the page cache to stay.
+    cached_bytes: u64,
     segments: Vec<Planned>,
     waiting: BinaryHeap<Reverse<(Key, Source)>>,
     opened: BTreeMap<u32, Opened>,
@@ -147,7 +150,7 @@ impl Merge {
         times: TimeSet,
         selected: Vec<Selected>,
         room: Arc<KeptOpen>,
-        (memory_bytes, always_whole): (u64, bool),
+        options: &Options,
     ) -> Self {
         let bound =
             |(segment, s): (u32, &Selected)| Reverse((Key { time: s.first, segment, packet: 0 }, Source::Segment));
@@ -164,8 +167,9 @@ impl Merge {
             matcher,
             times,
             room,
-            always_whole,
-            memory_bytes,
+            always_whole: options.verify_blocks,
+            memory_bytes: options.memory_bytes,
+            cached_bytes: options.cached_bytes,
             segments: selected.into_iter().map(planned).collect(),
             waiting,
             opened: BTreeMap::new(),
@@ -443,9 +447,10 @@ impl Merge {
             return Err(Fault::Vanished);
         };
         slot.loaded.use_memory(&mut self.spare);
-        let how = (self.matcher.expr(), self.always_whole);
+        let how = (self.matcher.expr(), self.always_whole, self.cached_bytes == 0);
         let mut damaged = |damage| planned.note_packets(&damage);
         opened.load(block, from, how, &mut slot.loaded, &mut damaged)?;
+        self.cached_bytes = self.cached_bytes.saturating_sub(slot.loaded.bytes().len() as u64);
         if let Some(rest) = slot.loaded.compact() {
             self.spare = rest;
         }

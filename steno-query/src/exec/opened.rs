@@ -1,6 +1,6 @@
 //! A segment whose turn has come: its index looked up, its packet file at hand, and what was found wrong with it.
 
-use std::{collections::BTreeMap, fs::File, io, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use steno_core::{PacketNo, TimestampNs};
 use steno_index::{Direction, Index, IndexError};
@@ -11,6 +11,7 @@ use super::{
     fetch::Fetch,
     hits::Hits,
     loaded::{Entry, Loaded},
+    packet_file::PacketFile,
 };
 use crate::{
     Expr, TimeSet,
@@ -51,13 +52,6 @@ pub(super) struct Due {
     pub(super) time: TimestampNs,
     /// What comes before all of its packets among those of the segment.
     pub(super) packet: u32,
-}
-
-/// A packet file and its length.
-#[derive(Debug)]
-pub(super) struct PacketFile {
-    pub(super) file: File,
-    pub(super) bytes: u64,
 }
 
 impl Opened {
@@ -127,8 +121,8 @@ impl Opened {
         }
     }
 
-    /// Fills `loaded` with the wanted packets of a block from the time and packet `from` on. What could not be had is told to
-    /// `report`; the rest is there.
+    /// Fills `loaded` with the wanted packets of a block from the time and packet `from` on; `passing` where nothing of what is read
+    /// is to stay in the page cache. What could not be had is told to `report`; the rest is there.
     ///
     /// # Errors
     /// An index that fails, or a packet file that cannot be opened.
@@ -136,7 +130,7 @@ impl Opened {
         &mut self,
         block: u32,
         from: (TimestampNs, u32),
-        (expr, always_whole): (&Expr, bool),
+        (expr, always_whole, passing): (&Expr, bool, bool),
         loaded: &mut Loaded,
         report: &mut dyn FnMut(Damage),
     ) -> Result<(), Fault> {
@@ -145,6 +139,7 @@ impl Opened {
             None => PacketFile::open(&self.segment)?,
         };
         let file = self.file.insert(file);
+        file.pass_by(passing);
         match &self.wanted {
             Wanted::Native { index, hits } => {
                 let info = index.block(block).map_err(|e| Fault::of_index(&e))?;
@@ -160,7 +155,7 @@ impl Opened {
                         entries.push(Entry { time, packet, offset_bytes: seen.packet.offset_bytes });
                     }
                 };
-                candidates.visit(&file.file, head, always_whole, loaded, &mut each, report);
+                candidates.visit(file, head, always_whole, loaded, &mut each, report);
                 loaded.give_entries(entries);
             }
         }
@@ -175,17 +170,6 @@ impl Opened {
     /// Closes its packet file until it is needed again.
     pub(super) fn close_file(&mut self) {
         self.file = None;
-    }
-}
-
-impl PacketFile {
-    fn open(segment: &Segment) -> Result<Self, Fault> {
-        let open = || {
-            let file = segment.open_packet_file()?;
-            let bytes = file.metadata()?.len();
-            Ok(Self { file, bytes })
-        };
-        open().map_err(|e: io::Error| Fault::of_io(&e))
     }
 }
 

@@ -27,6 +27,10 @@ pub struct Options {
     /// Bytes of memory for what is read and not yet delivered. One block, and a quarter of a byte for each packet of the
     /// segments that overlap at one time, are held even where that is more.
     pub memory_bytes: u64,
+    /// Bytes of packet files that the answer may bring into the page cache. What it reads beyond them leaves nothing there, where the
+    /// kernel knows how to (RWF_DONTCACHE, Linux 6.14): so that one that goes through a disk drives out no index, and what is asked
+    /// again is there as long as it is not much.
+    pub cached_bytes: u64,
     /// Ends the answer from another thread.
     pub cancel: Cancel,
     /// When to give up.
@@ -43,6 +47,9 @@ pub struct Options {
 impl Options {
     /// [`Self::memory_bytes`] unless told otherwise: 256 MiB.
     pub const MEMORY_BYTES: u64 = 256 << 20;
+
+    /// [`Self::cached_bytes`] unless told otherwise: 1 GiB.
+    pub const CACHED_BYTES: u64 = 1 << 30;
 
     /// What ends the work now, if anything does. Read at least once a block.
     pub(crate) fn interrupted(&self) -> Option<Truncation> {
@@ -64,6 +71,7 @@ impl Default for Options {
             limit_bytes: None,
             scope: None,
             memory_bytes: Self::MEMORY_BYTES,
+            cached_bytes: Self::CACHED_BYTES,
             cancel: Cancel::default(),
             deadline: None,
             between: None,

@@ -4,13 +4,14 @@
 //! once all pieces that it lies in are vouched for, and the headers that lead to it; a piece that differs is reported, and takes
 //! no other with it.
 
-use std::{fs::File, ops::Range};
+use std::ops::Range;
 
 use steno_index::{BlockChecksums, BlockInfo, PIECE_BYTES, PieceDiffers};
 
 use super::{
     damage::Damage,
     fetch::{Stretch, read},
+    packet_file::PacketFile,
 };
 
 /// What a read costs besides its bytes, in bytes that could be read meanwhile: so many between two stretches are read with them,
@@ -61,7 +62,13 @@ impl Pieces {
     }
 
     /// Reads a stretch of whole pieces, and checks those that its groups lie in.
-    pub(super) fn read(&mut self, file: &File, stretch: &Stretch, into: &mut [u8], report: &mut dyn FnMut(Damage)) {
+    pub(super) fn read(
+        &mut self,
+        file: &PacketFile,
+        stretch: &Stretch,
+        into: &mut [u8],
+        report: &mut dyn FnMut(Damage),
+    ) {
         let at_once = read(file, stretch.start, into);
         let numbers = self.numbers(stretch.start, stretch.end);
         for (no, bytes) in numbers.zip(into.chunks_mut(PIECE_BYTES as usize)) {

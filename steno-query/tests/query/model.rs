@@ -40,7 +40,8 @@ proptest! {
         let expected = store.scan(&query.expr);
         let opened = store.open();
         for (memory_bytes, verify_blocks) in [(Options::MEMORY_BYTES, false), (0, false), (9000, true)] {
-            let options = Options { memory_bytes, verify_blocks, ..Options::default() };
+            let cached_bytes = if verify_blocks { 0 } else { Options::CACHED_BYTES };
+            let options = Options { memory_bytes, verify_blocks, cached_bytes, ..Options::default() };
             let mut answer = opened.answer(&query, options);
             prop_assert_eq!(&take(&mut answer), &expected, "{} with {} bytes", query, memory_bytes);
             let receipt = answer.receipt();
