@@ -5,6 +5,8 @@
 
 #![no_main]
 
+use std::io::ErrorKind;
+
 use libfuzzer_sys::fuzz_target;
 use steno_capture::fuzzing::Program;
 
@@ -34,5 +36,9 @@ fuzz_target!(|input: &[u8]| {
 
 fn compare(program: &Program) {
     let (ours, kernel) = (program.check(), program.attach());
+    // Of a long one, that it is larger than a socket's options may be (net.core.optmem_max), which is the machine's to say.
+    if kernel.as_ref().is_err_and(|e| e.kind() == ErrorKind::OutOfMemory) {
+        return;
+    }
     assert_eq!(ours.is_ok(), kernel.is_ok(), "{}: {ours:?}, and the kernel: {kernel:?}", program.to_hex());
 }

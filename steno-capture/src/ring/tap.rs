@@ -222,7 +222,7 @@ impl PacketSource for Tap {
     fn let_in(&mut self, filter: Option<&Filter>) -> io::Result<()> {
         match filter {
             Some(filter) => {
-                self.socket.attach_filter(&filter.program)?;
+                self.socket.attach_filter(&filter.program).map_err(|e| too_long(e, filter))?;
                 self.socket.lock_filter()?;
                 self.locked = true;
                 Ok(())
@@ -271,6 +271,19 @@ impl DropCounter for PacketSocket {
     }
 }
 
+/// What a socket may hold is bounded (`sk_filter_charge` of net/core/filter.c), by less than the longest program takes.
+fn too_long(error: io::Error, filter: &Filter) -> io::Error {
+    if error.kind() != io::ErrorKind::OutOfMemory {
+        return error;
+    }
+    let instructions = filter.program.len();
+    let hint = format!(
+        "its {instructions} instructions take more memory than a socket may have: make the filter shorter, or the sysctl \
+         net.core.optmem_max larger"
+    );
+    io::Error::new(error.kind(), hint)
+}
+
 /// Lets nothing in any more, and returns once no packet is being received on any core.
 fn shut(socket: &PacketSocket) -> bool {
     if let Err(e) = socket.attach_filter(&NOTHING) {
@@ -297,15 +310,16 @@ mod tests {
     use steno_core::testkit::need;
 
     use super::*;
+    use crate::sys::FilterInstruction;
 
-    /// The kernel hands a block over by its timer, whoever has a copy of it by then.
-    #[test]
-    fn a_block_that_was_copied_for_a_stop_does_not_come_again() {
-        let shape = RingShape { block_bytes: 1 << 20, blocks: 4, retire_after: Duration::from_secs(1) };
+    const SHAPE: RingShape = RingShape { block_bytes: 1 << 20, blocks: 4, retire_after: Duration::from_secs(1) };
+
+    /// Of the loopback interface, where packet sockets may be opened.
+    fn tap() -> Option<Tap> {
         let plan = TapPlan {
             interface: "lo",
             threads: 1,
-            shape,
+            shape: SHAPE,
             promiscuous: false,
             ignore_outgoing: false,
             fanout_type: None,
@@ -314,10 +328,27 @@ mod tests {
             cpus: None,
         };
         let taps = open_taps(&plan);
-        if !need(taps.is_ok(), "packet sockets") {
-            return;
+        need(taps.is_ok(), "packet sockets").then(|| taps.unwrap().remove(0))
+    }
+
+    #[test]
+    fn a_filter_that_a_socket_cannot_hold_is_told_as_that() {
+        let Some(mut tap) = tap() else { return };
+        // The kernel makes six instructions of each of these (`BPF_LDX | BPF_B | BPF_MSH`).
+        let most = std::fs::read_to_string("/proc/sys/net/core/optmem_max").unwrap().trim().parse::<usize>().unwrap();
+        let mut program = vec![FilterInstruction { code: 0xb1, jump_true: 0, jump_false: 0, k: 14 }; 4095];
+        program.push(FilterInstruction { code: 6, jump_true: 0, jump_false: 0, k: 1 });
+        let filter = Filter { text: String::new(), program };
+        match tap.let_in(Some(&filter)) {
+            Ok(()) => assert!(most > 4095 * 6 * 8, "{most}"),
+            Err(e) => assert!(e.to_string().contains("4096 instructions take more memory"), "{e}"),
         }
-        let mut tap = taps.unwrap().remove(0);
+    }
+
+    /// The kernel hands a block over by its timer, whoever has a copy of it by then.
+    #[test]
+    fn a_block_that_was_copied_for_a_stop_does_not_come_again() {
+        let Some(mut tap) = tap() else { return };
         tap.let_in(None).unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         for _ in 0..10 {
@@ -326,7 +357,7 @@ mod tests {
         assert!(tap.shut());
         let blocks: Vec<_> = std::iter::from_fn(|| tap.next()).collect();
         assert!(!blocks.is_empty() && tap.is_drained());
-        std::thread::sleep(2 * shape.retire_after);
+        std::thread::sleep(2 * SHAPE.retire_after);
         assert!(tap.next().is_none() && tap.is_drained());
         // Unless this machine stood still for so long that there was none to copy.
         let is_copied = matches!(blocks.last(), Some(BlockMemory::Copy(_)));
