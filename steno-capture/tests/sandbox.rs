@@ -12,7 +12,7 @@ use std::{
         fs::{MetadataExt, PermissionsExt, chown},
         process::{CommandExt, ExitStatusExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio, exit},
     thread,
     time::{Duration, Instant},
@@ -175,14 +175,12 @@ fn make_a_ring(_: &Path) -> io::Result<()> {
     io_uring::IoUring::new(4).map(drop)
 }
 
-/// Not a test of its own: the process that the test below starts for each deed. It ends here, not where tests do.
-#[test]
-#[ignore = "done by the test beside it, in processes of its own"]
-fn a_deed() {
-    let (Ok(deed), Ok(guard), Some(store)) = (env::var(DEED), env::var(GUARD), env::var_os(STORE)) else { return };
-    let store = Path::new(&store);
-    let (_, done, guarded, _) = DEEDS[deed.parse::<usize>().unwrap()];
-    if guard == "on" {
+/// Does a deed, in the process that the test below starts for it. It ends here, not where tests do.
+fn do_deed(deed: &str) -> ! {
+    let store = PathBuf::from(env::var_os(STORE).unwrap());
+    let store = store.as_path();
+    let (_, done, guarded, _) = *DEEDS.get(deed.parse::<usize>().unwrap()).unwrap();
+    if env::var(GUARD).unwrap() == "on" {
         sandbox::confine(&[store.join("PKT0"), store.join("IDX0")], Seccomp::Kill);
         if let Thread(role) = guarded {
             sandbox::keep_to(role);
@@ -205,7 +203,7 @@ fn status_of_deed(number: usize, is_guarded: bool) -> ExitStatus {
     }
     ["another", "PKT0/own"].iter().for_each(|name| fs::write(temp.path().join(name), "").unwrap());
     Command::new(env::current_exe().unwrap())
-        .args(["--exact", "a_deed", "--ignored", "--test-threads=1", "--nocapture"])
+        .args(["--exact", THIS_TEST, "--test-threads=1", "--nocapture"])
         .env(DEED, number.to_string())
         .env(GUARD, if is_guarded { "on" } else { "off" })
         .env(STORE, temp.path())
@@ -215,8 +213,14 @@ fn status_of_deed(number: usize, is_guarded: bool) -> ExitStatus {
         .unwrap()
 }
 
+/// The test that starts itself for each deed.
+const THIS_TEST: &str = "what_a_capture_has_no_use_for_is_killed_or_refused_and_done_without_the_guard";
+
 #[test]
 fn what_a_capture_has_no_use_for_is_killed_or_refused_and_done_without_the_guard() {
+    if let Ok(deed) = env::var(DEED) {
+        do_deed(&deed);
+    }
     let is_root = rustix::process::geteuid().is_root();
     if !need(is_root && has_landlock(), "root, for the deeds that only root can do, and Landlock") {
         return;
