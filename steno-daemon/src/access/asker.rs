@@ -1,6 +1,10 @@
 //! Who sent a request, and what they may have.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use http::Extensions;
 use steno_core::TimestampNs;
@@ -17,6 +21,9 @@ pub struct Asker {
     grant: Grant,
     access: Access,
 }
+
+/// Whose connections, and whose queries, count together: a certificate, by its serial number, at an address.
+pub(crate) type ClientKey = (String, IpAddr);
 
 /// What somebody may have.
 #[derive(Clone, Debug)]
@@ -50,6 +57,11 @@ impl Asker {
     /// From where.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// With what others of theirs this counts together.
+    pub(crate) fn client_key(&self) -> ClientKey {
+        (self.principal.serial().to_owned(), self.address.ip())
     }
 
     /// The rule that is for them; `None`: there are no rules, or none is.

@@ -27,6 +27,7 @@ mod tests;
 
 pub use action::Action;
 pub use asker::Asker;
+pub(crate) use asker::ClientKey;
 pub use denied::Denied;
 pub use policy::Access;
 pub use principal::Principal;

@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,7 +14,10 @@ use steno_query::Cancel;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{access::Denied, audit::AuditError};
+use crate::{
+    access::{ClientKey, Denied},
+    audit::AuditError,
+};
 
 /// Bounds of what is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,13 +104,10 @@ struct State {
     running: BTreeMap<u64, Running>,
 }
 
-/// Whose queries count together: a certificate, by its serial number, at an address.
-pub(super) type Who = (String, IpAddr);
-
 /// One that runs.
 #[derive(Debug)]
 struct Running {
-    who: Who,
+    who: ClientKey,
     /// What ends it.
     cancel: Cancel,
     /// The memory that it has.
@@ -138,7 +137,7 @@ impl Gate {
     }
 
     /// Admits a query of `who` that `cancel` ends.
-    pub(super) fn admit(&self, who: Who, cancel: Cancel) -> Result<Ticket, Refused> {
+    pub(super) fn admit(&self, who: ClientKey, cancel: Cancel) -> Result<Ticket, Refused> {
         let Inner { most_running, most_of_one, .. } = *self.0;
         let mut state = self.state();
         if state.closed {
@@ -244,7 +243,7 @@ mod tests {
         Gate::new(&Bounds { most_running, memory_bytes: 1 << 20, ..Bounds::default() })
     }
 
-    fn who(n: u8) -> Who {
+    fn who(n: u8) -> ClientKey {
         (n.to_string(), [10, 0, 0, n].into())
     }
 

@@ -142,7 +142,7 @@ impl Port {
             Err(why) => return self.refuse(&shared, address, &why),
         };
         let peer = peer(&stream, address, &self.known, &self.access);
-        let _seat = match shared.room.enter(peer.asker().principal().serial(), address.ip()) {
+        let _seat = match shared.room.enter(peer.asker().client_key()) {
             Ok(seat) => seat,
             Err(why) => return self.refuse(&shared, address, why),
         };

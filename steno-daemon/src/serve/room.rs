@@ -2,11 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio_util::sync::CancellationToken;
+
+use crate::access::ClientKey;
 
 /// Handshakes that are under way. Who holds them is not known, so that there is no telling those apart who mean it: one that
 /// takes its time makes room for one that has just come.
@@ -62,22 +63,19 @@ impl Drop for Handshake {
     }
 }
 
-/// Whose connections count together: a certificate, by its serial number, at an address.
-type Who = (String, IpAddr);
-
 /// Connections of clients that are known. A quarter of the room is kept from any one of them.
 #[derive(Debug)]
 pub(super) struct Room {
     most: usize,
     most_of_one: usize,
-    there: Mutex<BTreeMap<Who, usize>>,
+    there: Mutex<BTreeMap<ClientKey, usize>>,
 }
 
 /// A connection's place, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Seat {
     of: Arc<Room>,
-    who: Who,
+    who: ClientKey,
 }
 
 impl Room {
@@ -86,12 +84,11 @@ impl Room {
     }
 
     /// A place for one more connection; or the sentence that says why there is none.
-    pub(super) fn enter(self: &Arc<Self>, serial: &str, address: IpAddr) -> Result<Seat, &'static str> {
+    pub(super) fn enter(self: &Arc<Self>, who: ClientKey) -> Result<Seat, &'static str> {
         let mut there = self.there();
         if there.values().sum::<usize>() >= self.most {
             return Err("too many connections at once");
         }
-        let who = (serial.to_owned(), address);
         let of_this = there.entry(who.clone()).or_default();
         if *of_this >= self.most_of_one {
             return Err("too many connections of this client at once");
@@ -100,7 +97,7 @@ impl Room {
         Ok(Seat { of: Arc::clone(self), who })
     }
 
-    fn there(&self) -> MutexGuard<'_, BTreeMap<Who, usize>> {
+    fn there(&self) -> MutexGuard<'_, BTreeMap<ClientKey, usize>> {
         self.there.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -136,13 +133,13 @@ mod tests {
     #[test]
     fn nobody_takes_all_of_the_room() {
         let room = Arc::new(Room::new(4));
-        let (here, there) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let mut seats: Vec<Seat> = (0..3).map(|_| room.enter("01", here).unwrap()).collect();
-        assert_eq!(room.enter("01", here).unwrap_err(), "too many connections of this client at once");
-        seats.push(room.enter("01", there).unwrap());
-        assert_eq!(room.enter("02", here).unwrap_err(), "too many connections at once");
+        let client = |serial: &str, host: u8| (serial.to_owned(), [10, 0, 0, host].into());
+        let mut seats: Vec<Seat> = (0..3).map(|_| room.enter(client("01", 1)).unwrap()).collect();
+        assert_eq!(room.enter(client("01", 1)).unwrap_err(), "too many connections of this client at once");
+        seats.push(room.enter(client("01", 2)).unwrap());
+        assert_eq!(room.enter(client("02", 1)).unwrap_err(), "too many connections at once");
         drop(seats.pop());
-        let _other = room.enter("02", here).unwrap();
+        let _other = room.enter(client("02", 1)).unwrap();
         seats.clear();
         assert_eq!(room.there().len(), 1);
     }
