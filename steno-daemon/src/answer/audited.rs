@@ -5,7 +5,7 @@ use steno_proto::{
     v1,
 };
 
-use super::{Failed, answers::Held, convert};
+use super::{Failed, ask::Held, convert};
 use crate::{access::Asker, audit::Outcome, metrics, metrics::Method};
 
 /// Bytes of a query as it is understood; of a longer one the log has the hash.

@@ -16,8 +16,8 @@ use tokio::{
 use tracing::{error, info};
 
 use super::{
-    Ending, Parts,
-    answers::{Counts, Failed},
+    Ending, Failed, Parts,
+    answers::Counts,
     audited,
     below::{self, Pace},
     limits::Ticket,
