@@ -17,6 +17,9 @@ const LOOKED_AT_ALONE: usize = 1024;
 /// Threads that look at files at once. A disk that has to be asked is asked by all of them.
 const LOOKING_MAX: usize = 8;
 
+/// How often directories are listed at the most until nothing goes away in the meantime.
+const LISTED_MAX: usize = 8;
+
 /// What the directories of a thread held.
 #[derive(Debug)]
 pub(super) struct Listing {
@@ -35,7 +38,22 @@ pub(super) struct Listing {
 
 impl Listing {
     /// Of `dirs`, of which `before` is what was found the last time.
+    ///
+    /// What goes away in the middle of it is none of the store's when it is done: the directories are listed again then. An empty
+    /// file that a killed capture left goes that way, and so does what retention takes.
     pub(super) fn of(dirs: &ThreadDirs, before: Option<&Self>) -> Self {
+        let mut listing = Self::once(dirs, before);
+        for _ in 1..LISTED_MAX {
+            if listing.orphans.iter().all(|orphan| orphan.fault != Fault::Vanished) {
+                break;
+            }
+            listing = Self::once(dirs, before);
+        }
+        listing
+    }
+
+    /// As [`of`](Self::of), with what has gone since its name was read among the orphans.
+    fn once(dirs: &ThreadDirs, before: Option<&Self>) -> Self {
         let now = SystemClock.now();
         let stamp = stamp(dirs).filter(|stamp| stamp.iter().all(|dir| dir.is_settled(now)));
         if let Some(before) = before.filter(|before| stamp.is_some() && before.stamp == stamp)
@@ -228,9 +246,9 @@ impl Finding<'_> {
                     self.open_files.push(OpenFile::new(segment.packet_name(), thread, id, &metadata));
                 }
                 Ok(_) if index_file.exists() => return true,
-                _ => {
-                    let (name, fault) = (segment.packet_name(), Fault::NoIndex);
-                    self.orphans.push(Orphan { name, path: packet_file, fault });
+                other => {
+                    let fault = other.map_or_else(|e| Fault::of_io(&e), |_| Fault::NoIndex);
+                    self.orphans.push(Orphan { name: segment.packet_name(), path: packet_file, fault });
                 }
             }
         } else if has_index && index_file.exists() && !self.dirs.packets.join(id.hidden_name()).exists() {
