@@ -68,8 +68,12 @@ class Sensor:
                     time.sleep(0.5)
 
     def children(self):
-        task = pathlib.Path(f"/proc/{self.process.pid}/task")
-        return [int(pid) for t in task.iterdir() for pid in (t / "children").read_text().split()]
+        """What captures: children of the daemon, or of the process that starts them for it."""
+        def of(pid):
+            task = pathlib.Path(f"/proc/{pid}/task")
+            return [int(child) for t in task.iterdir() for child in (t / "children").read_text().split()]
+
+        return [last for child in of(self.process.pid) for last in of(child) or [child]]
 
     def connect(self):
         """A connection that is there before the clock runs."""

@@ -10,7 +10,7 @@ mod files;
 mod privileges;
 
 pub use calls::{Call, Filter, Only, Otherwise};
-pub use files::only;
+pub use files::{Others, Use, only, reach};
 /// The numbers of calls, and those of their arguments.
 pub use libc;
 pub use privileges::{CapabilitySet, bound, give_up, hide, owns};

@@ -27,7 +27,6 @@ use tracing::{debug, info, warn};
 
 use crate::{
     capture::SegmentEvent,
-    confine,
     retention::{Pin, Pins},
     unreadable::UnreadableLog,
 };
@@ -94,10 +93,7 @@ impl LiveStore {
             news,
         });
         let weak = Arc::downgrade(&inner);
-        let _detached = std::thread::Builder::new().name("catalogue".into()).spawn(move || {
-            confine::serve_only();
-            follow(&weak, &heard);
-        })?;
+        let _detached = std::thread::Builder::new().name("catalogue".into()).spawn(move || follow(&weak, &heard))?;
         Ok(Self(inner))
     }
 

@@ -12,6 +12,7 @@ pub mod confine;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod launch;
 pub mod log;
 pub mod metrics;
 pub mod notify;

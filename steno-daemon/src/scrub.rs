@@ -23,7 +23,7 @@ use steno_index::{AnyIndex, Scrubbed, scrub_segment};
 use steno_query::store::{Fault, Segment};
 use tracing::{debug, info};
 
-use crate::{catalogue::LiveStore, confine};
+use crate::catalogue::LiveStore;
 
 /// How it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +69,7 @@ impl Scrub {
         let (stop, stopped) = channel();
         let counts = Arc::new(ScrubCounts::default());
         let scrubber = Scrubber { store, settings, counts: Arc::clone(&counts), stopped, due: Instant::now() };
-        let thread = std::thread::Builder::new().name("scrub".into()).spawn(move || {
-            confine::serve_only();
-            scrubber.run();
-        })?;
+        let thread = std::thread::Builder::new().name("scrub".into()).spawn(move || scrubber.run())?;
         Ok(Self { counts, stop: Some(stop), thread: Some(thread) })
     }
 

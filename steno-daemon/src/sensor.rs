@@ -9,6 +9,7 @@
 //! ```
 
 use std::{
+    io,
     path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -25,8 +26,10 @@ use steno_query::{
 use tracing::info;
 
 use crate::{
-    capture::{Capture, CaptureError, CaptureSettings, CaptureStatus, CaptureWatcher, OpenFiles, SegmentWatch},
+    capture::{self, Capture, CaptureError, CaptureSettings, CaptureStatus, CaptureWatcher, OpenFiles, SegmentWatch},
     catalogue::LiveStore,
+    confine::Reach,
+    launch::Launcher,
     metrics::Metrics,
     retention::{Keeper, NewestPacket, Pins, Retention, RetentionWatcher, ThreadRetention, ThreadStatus},
     scrub::{Scrub, ScrubSettings},
@@ -46,12 +49,20 @@ pub struct SensorSettings {
     pub scrub: Option<ScrubSettings>,
 }
 
+/// A sensor of which nothing is started yet: its directories are there and no other daemon's, and what an earlier one left running
+/// is known. Dropped, it leaves nothing behind.
+pub struct Prepared {
+    captures: Vec<capture::Prepared>,
+    threads: Vec<ThreadRetention>,
+    scrub: Option<ScrubSettings>,
+}
+
 /// A running sensor. Its parts are dropped in order: who tells goes before who listens.
 pub struct Sensor {
     // First of all, for it may be in the middle of a segment.
     _scrub: Option<Scrub>,
     view: SensorView,
-    to_start: Vec<CaptureSettings>,
+    to_start: Vec<capture::Prepared>,
     captures: Vec<Capture>,
     watch: SegmentWatch,
     logs: Arc<OpenFiles>,
@@ -68,20 +79,70 @@ pub struct SensorView {
     clock: Arc<dyn Clock>,
 }
 
-impl Sensor {
-    /// Starts everything but capture: directories are there, bounds are kept and the store is listed when this returns.
-    /// `metrics` show the sensor from then on.
+impl Prepared {
+    /// Makes ready what `settings` say.
     ///
     /// # Errors
     /// [`CaptureError`], where a directory cannot be used, or another daemon uses it. Nothing was started or removed then.
-    pub fn open(settings: SensorSettings, clock: Arc<dyn Clock>, metrics: &Metrics) -> Result<Self, CaptureError> {
+    pub fn new(settings: SensorSettings) -> Result<Self, CaptureError> {
         for capture in &settings.captures {
             // First of all: its segments are not this daemon's to remove.
             capture.refuse_in_use()?;
         }
-        for capture in &settings.captures {
-            capture.make_directories()?;
+        let captures = settings.captures.into_iter().map(capture::Prepared::new).collect::<Result<_, _>>()?;
+        Ok(Self { captures, threads: settings.threads, scrub: settings.scrub })
+    }
+
+    /// Has a launcher start and signal the capture processes, now and later.
+    ///
+    /// # Errors
+    /// What the system says. They are this process's own to start then.
+    pub fn launch(&mut self) -> io::Result<Arc<Launcher>> {
+        let commands: Vec<_> = self.captures.iter().flat_map(capture::Prepared::commands).cloned().collect();
+        let processes: Vec<_> = self.captures.iter().flat_map(capture::Prepared::left_behind).collect();
+        let launcher = Arc::new(Launcher::start(&commands, &processes)?);
+        let (mut command, mut process) = (0, 0);
+        for capture in &mut self.captures {
+            let count = |counted: usize| u32::try_from(counted).unwrap_or(u32::MAX);
+            let (commands, processes) = (count(capture.commands().count()), count(capture.left_behind().count()));
+            capture.launch_by(&launcher, command, process);
+            command = command.saturating_add(commands);
+            process = process.saturating_add(processes);
         }
+        Ok(launcher)
+    }
+
+    /// The files that it keeps.
+    pub fn reach(&self) -> Reach {
+        let captures = || self.captures.iter();
+        let stores = self.threads.iter().flat_map(|thread| [&thread.directories.packets, &thread.directories.index]);
+        let run_directories: Vec<_> = captures().flat_map(capture::Prepared::run_directories).collect();
+        let above = run_directories.iter().filter_map(|directory| directory.parent());
+        Reach {
+            stores: stores.cloned().collect(),
+            emptied: above.map(Path::to_owned).collect(),
+            kept: run_directories.iter().map(|directory| directory.to_path_buf()).collect(),
+            read: Vec::new(),
+            has_files_of_others: captures().any(capture::Prepared::is_of_another_user),
+        }
+    }
+}
+
+impl Sensor {
+    /// Makes ready what `settings` say, and starts everything but capture.
+    ///
+    /// # Errors
+    /// Those of [`Prepared::new`] and [`Self::open_prepared`].
+    pub fn open(settings: SensorSettings, clock: Arc<dyn Clock>, metrics: &Metrics) -> Result<Self, CaptureError> {
+        Self::open_prepared(Prepared::new(settings)?, clock, metrics)
+    }
+
+    /// Starts everything but capture: bounds are kept and the store is listed when this returns. `metrics` show the sensor from
+    /// then on.
+    ///
+    /// # Errors
+    /// [`CaptureError`], where the system gives no thread.
+    pub fn open_prepared(settings: Prepared, clock: Arc<dyn Clock>, metrics: &Metrics) -> Result<Self, CaptureError> {
         let pins = Pins::new();
         let directories: Vec<_> = settings.threads.iter().map(|t| t.directories.clone()).collect();
         let newest: NewestPacket = Arc::new(newest_packet);
@@ -119,11 +180,11 @@ impl Sensor {
     /// Starts the capture processes, the first time that it is called.
     ///
     /// # Errors
-    /// [`CaptureError`], where another daemon has begun to use a directory. No capture process is running then.
+    /// [`CaptureError`], where the system gives no thread. No capture process is running then.
     pub fn start_capture(&mut self) -> Result<(), CaptureError> {
         for capture in std::mem::take(&mut self.to_start) {
             let (clock, logs) = (Arc::clone(&self.view.clock), Arc::clone(&self.logs));
-            match Capture::start(capture, clock, self.watch.on_sealed(), logs) {
+            match Capture::start_prepared(capture, clock, self.watch.on_sealed(), logs) {
                 Ok(capture) => self.captures.push(capture),
                 Err(e) => {
                     self.to_start.clear();

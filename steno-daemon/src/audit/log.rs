@@ -15,7 +15,7 @@ use tokio::{
 use tracing::error;
 
 use super::writer::{self, Lost, Order, Shared};
-use crate::{confine, metrics::Metrics};
+use crate::metrics::Metrics;
 
 /// What waits to be written, at most.
 const WAITING: usize = 1_024;
@@ -115,8 +115,6 @@ impl AuditLog {
         let shared = Arc::new(Shared::new(metrics));
         let (of_writer, clock_of_writer, weak) = (Arc::clone(&shared), Arc::clone(&clock), orders.downgrade());
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || {
-            // What it writes is what clients have sent.
-            confine::serve_only();
             writer::run(path, taken, &weak, &of_writer, &*clock_of_writer);
         });
         if let Err(e) = &thread {

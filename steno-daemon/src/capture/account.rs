@@ -32,6 +32,11 @@ impl Account {
         Self { uid: number("uid", "nobody", "/etc/passwd"), gid: number("gid", "nogroup", "/etc/group") }
     }
 
+    /// Whether it is not the one of this process.
+    pub(super) fn is_another_user(self) -> bool {
+        self.uid.is_some_and(|uid| uid != rustix::process::geteuid().as_raw())
+    }
+
     /// Makes `path` for the account alone. Parents that are missing too may be passed through, and stay the maker's.
     pub(super) fn make_directory(self, path: &Path) -> io::Result<()> {
         if let Some(parent) = path.parent() {

@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
 use steno_index::ClockStep;
 use tracing::{debug, error, info, warn};
 
@@ -118,7 +117,7 @@ impl<'a> Attendance<'a> {
                 "stenotype has not ended within {} s of SIGTERM: killing it",
                 self.shared.settings.stop_within.as_secs()
             );
-            let _ = self.process.signal(Signal::KILL);
+            let _ = self.process.kill();
             self.killed = true;
         }
         self.decide_kind();
@@ -130,7 +129,7 @@ impl<'a> Attendance<'a> {
             return;
         }
         self.kill_at = Some(Instant::now() + self.shared.settings.stop_within);
-        if let Err(e) = self.process.signal(Signal::TERM) {
+        if let Err(e) = self.process.terminate() {
             error!(interface = self.shared.source, "cannot stop stenotype: {e}");
         }
     }

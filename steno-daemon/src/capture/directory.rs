@@ -10,7 +10,7 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, ErrorKind, Write},
     os::{
-        fd::AsFd,
+        fd::{AsFd, BorrowedFd},
         unix::{
             ffi::{OsStrExt, OsStringExt},
             fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink},
@@ -63,8 +63,8 @@ impl Orphan {
     fn is_still_the_one(&self, start_ticks: io::Result<u64>) -> bool {
         match start_ticks {
             Ok(ticks) => ticks == self.start_ticks,
-            // Gone, or hidden: what cannot be looked into is not shown to others than root where proc(5) is mounted with `hidepid=`.
-            Err(_) => self.inode.is_some() && inode(self.pid) == self.inode,
+            // Gone, or hidden: where proc(5) is mounted with `hidepid=`, what cannot be looked into is shown to root alone.
+            Err(_) => self.inode.is_some() && inode_of(self.pid) == self.inode,
         }
     }
 }
@@ -101,8 +101,8 @@ impl RunDirectory {
     }
 
     /// Notes which process captures into this directory, and with what arguments.
-    pub(super) fn note(&self, pid: Pid, arguments: &[OsString]) -> io::Result<()> {
-        let (started, inode) = (start_ticks(pid), inode(pid));
+    pub(super) fn note(&self, pid: Pid, pidfd: BorrowedFd<'_>, arguments: &[OsString]) -> io::Result<()> {
+        let (started, inode) = (start_ticks(pid), inode(pidfd));
         let started = if inode.is_some() { started.unwrap_or_default() } else { started? };
         let inode = inode.map(|inode| format!(" {inode}")).unwrap_or_default();
         let mut text = format!("{} {started}{inode}", pid.as_raw_nonzero()).into_bytes();
@@ -229,13 +229,16 @@ fn start_ticks(pid: Pid) -> io::Result<u64> {
 
 /// What no other process has in common with this one until the next boot, its number and its start aside: the number of its file in
 /// pidfs. None before Linux 6.9, and of one that has ended.
-fn inode(pid: Pid) -> Option<u64> {
+fn inode(pidfd: BorrowedFd<'_>) -> Option<u64> {
     /// linux/magic.h
     const PID_FS_MAGIC: u64 = 0x5049_4446;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    let is_pidfs = fstatfs(&pidfd).is_ok_and(|fs| u64::try_from(fs.f_type) == Ok(PID_FS_MAGIC));
-    let runs = wait_readable(&[pidfd.as_fd()], Duration::ZERO).is_ok_and(|ended| ended == [false]);
-    if is_pidfs && runs { fstat(&pidfd).ok().map(|stat| stat.st_ino) } else { None }
+    let is_pidfs = fstatfs(pidfd).is_ok_and(|fs| u64::try_from(fs.f_type) == Ok(PID_FS_MAGIC));
+    let runs = wait_readable(&[pidfd], Duration::ZERO).is_ok_and(|ended| ended == [false]);
+    if is_pidfs && runs { fstat(pidfd).ok().map(|stat| stat.st_ino) } else { None }
+}
+
+fn inode_of(pid: Pid) -> Option<u64> {
+    inode(pidfd_open(pid, PidfdFlags::empty()).ok()?.as_fd())
 }
 
 fn random() -> u64 {
@@ -295,7 +298,8 @@ mod tests {
         let path = dir.path().to_owned();
         let mut child = sleeper();
         let arguments: Vec<OsString> = vec!["--a=b c".into(), "\n".into()];
-        dir.note(Pid::from_child(&child), &arguments).unwrap();
+        let pid = Pid::from_child(&child);
+        dir.note(pid, pidfd_open(pid, PidfdFlags::empty()).unwrap().as_fd(), &arguments).unwrap();
         assert!(
             matches!(RunDirectory::left_behind(root.path(), &threads), Err(CaptureError::InUse { path }) if path == threads[0].packets),
             "its daemon still runs"
@@ -339,7 +343,7 @@ mod tests {
     fn a_process_that_is_not_shown_is_known_by_its_inode() {
         let mut child = sleeper();
         let pid = Pid::from_child(&child);
-        let Some(inode) = inode(pid) else {
+        let Some(inode) = inode_of(pid) else {
             let _ = need(false, "pidfs (Linux 6.9)");
             child.kill().unwrap();
             let _ = child.wait().unwrap();
@@ -354,7 +358,7 @@ mod tests {
         assert!(!hidden(pid, inode + 1));
         child.kill().unwrap();
         // It has ended, and is not reaped.
-        while super::inode(pid).is_some() {
+        while inode_of(pid).is_some() {
             std::thread::sleep(Duration::from_millis(5));
         }
         assert!(!hidden(pid, inode));

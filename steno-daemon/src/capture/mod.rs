@@ -7,7 +7,8 @@
 //!   so that a foreign stenotype (1.0.1's) does as well.
 //! - [`OpenFiles`] are the logs of the files that are being written, for those who answer.
 //!
-//! It opens no socket ring and reads no packet. Nothing here needs the async runtime: two threads that sleep in poll(2).
+//! It opens no socket ring and reads no packet. Whether it starts the child itself, or has [`crate::launch`] start it, makes no
+//! difference to who asks. Nothing here needs the async runtime: two threads that sleep in poll(2).
 
 mod account;
 mod attend;
@@ -19,6 +20,7 @@ pub(crate) mod fuzzing;
 mod lines;
 mod meeting;
 mod open_files;
+mod prepared;
 mod process;
 mod segments;
 mod settings;
@@ -28,7 +30,9 @@ mod supervisor;
 pub use backoff::BackoffPolicy;
 pub use control::{CONTROL_FD_VARIABLE, ControlError, Counters, Message, parse};
 pub use open_files::OpenFiles;
+pub use prepared::Prepared;
 pub use process::Exit;
+pub(crate) use process::NOT_FOR_CHILDREN;
 pub use segments::{Change, SegmentEvent, SegmentWatch};
 pub use settings::{CaptureError, CaptureSettings, Source, ThreadDirectories};
 pub use status::{CaptureStatus, ChildState, Kind, LastExit, Outage};

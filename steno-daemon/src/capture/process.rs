@@ -15,7 +15,6 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::process::{CommandExt, ExitStatusExt},
     },
-    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
     time::{Duration, Instant},
@@ -34,9 +33,10 @@ use super::{
     control::{CONTROL_FD_VARIABLE, ControlError, MAX_DATAGRAM_BYTES, Message, parse},
     meeting::MeetingPlace,
 };
+use crate::launch::{Launcher, Started};
 
 /// What the service manager told the daemon is not meant for its children.
-const NOT_FOR_CHILDREN: [&str; 7] =
+pub(crate) const NOT_FOR_CHILDREN: [&str; 7] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "JOURNAL_STREAM"];
 
 /// How a capture process ended.
@@ -97,11 +97,30 @@ pub(super) enum Output<'a> {
     Closed,
 }
 
+/// A command that can be started.
+#[derive(Clone, Debug)]
+pub(super) struct Start<'a> {
+    /// The program, and its arguments.
+    pub(super) line: &'a [OsString],
+    /// Who starts it, and by which number it knows the command; none: this process itself.
+    pub(super) by: Option<(&'a Arc<Launcher>, u32)>,
+}
+
+/// Whose child a process is, and so who signals and reaps it.
+#[derive(Debug)]
+enum Parent {
+    /// This process.
+    Own(Child),
+    /// The launcher, and the number by which it knows the process.
+    Launcher(Arc<Launcher>, u32),
+    /// An earlier daemon, or its launcher. It is signalled by the launcher where there is one.
+    Earlier(Option<(Arc<Launcher>, u32)>),
+}
+
 /// A running capture process, or one that has ended and is not reaped yet.
 #[derive(Debug)]
 pub(super) struct Process {
-    /// None: it was started by an earlier daemon.
-    child: Option<Child>,
+    parent: Parent,
     pid: Pid,
     /// Readable once the process has ended (pidfd_open(2)).
     pidfd: Arc<OwnedFd>,
@@ -113,33 +132,31 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `program`, in a process group of its own, so that a Ctrl-C meant for the daemon does not stop capture out
+    /// Starts a process, in a process group of its own, so that a Ctrl-C meant for the daemon does not stop capture out
     /// of order.
     ///
     /// The child's end of the control socket is its standard input: that is the one descriptor that can be handed to
     /// exactly one child without unsafe code, and without a moment in which another one could inherit it.
-    pub(super) fn start(program: &Path, arguments: &[OsString]) -> io::Result<Self> {
+    pub(super) fn start(start: &Start<'_>) -> io::Result<Self> {
         let (output, writer) = io::pipe()?;
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         rustix::io::ioctl_fionbio(&output, true)?;
-        let mut command = Command::new(program);
-        let _ = command
-            .args(arguments)
-            .stdin(Stdio::from(theirs))
-            .stdout(writer.try_clone()?)
-            .stderr(writer)
-            .env(CONTROL_FD_VARIABLE, "0")
-            .process_group(0);
-        for name in NOT_FOR_CHILDREN {
-            let _ = command.env_remove(name);
-        }
-        let child = command.spawn()?;
-        // The command holds the child's ends of pipe and socket; only the child may.
-        drop(command);
-        let pid = Pid::from_child(&child);
-        let pidfd = Arc::new(rustix::process::pidfd_open(pid, PidfdFlags::empty())?);
-        Ok(Self { child: Some(child), pid, pidfd, output: Some(output), control: Some(ours), meeting: None })
+        // The child's ends of pipe and socket are gone from here when this is done: only the child may have them.
+        let (parent, pid, pidfd) = match start.by {
+            Some((launcher, command)) => {
+                let Started { number, pid, pidfd } = launcher.run(command, theirs.as_fd(), writer.as_fd())?;
+                drop((theirs, writer));
+                (Parent::Launcher(Arc::clone(launcher), number), pid, pidfd)
+            }
+            None => {
+                let child = spawn(start.line, theirs, writer)?;
+                let pid = Pid::from_child(&child);
+                (Parent::Own(child), pid, rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+            }
+        };
+        let pidfd = Arc::new(pidfd);
+        Ok(Self { parent, pid, pidfd, output: Some(output), control: Some(ours), meeting: None })
     }
 
     /// Takes over a process that an earlier daemon started. `check` is asked once the process can no longer be mistaken
@@ -150,7 +167,21 @@ impl Process {
             Err(Errno::SRCH) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        Ok(check().then_some(Self { child: None, pid, pidfd, output: None, control: None, meeting: None }))
+        Ok(check().then_some(Self {
+            parent: Parent::Earlier(None),
+            pid,
+            pidfd,
+            output: None,
+            control: None,
+            meeting: None,
+        }))
+    }
+
+    /// Has `launcher`, which knows the process by `number`, signal one that was taken over.
+    pub(super) fn signalled_by(&mut self, launcher: Arc<Launcher>, number: u32) {
+        if let Parent::Earlier(by) = &mut self.parent {
+            *by = Some((launcher, number));
+        }
     }
 
     /// Lets a process that was taken over call at `place`.
@@ -170,7 +201,12 @@ impl Process {
     }
 
     pub(super) fn was_adopted(&self) -> bool {
-        self.child.is_none()
+        matches!(self.parent, Parent::Earlier(_))
+    }
+
+    /// The number of the process.
+    pub(super) fn number(&self) -> Pid {
+        self.pid
     }
 
     /// Becomes readable when the process has ended.
@@ -241,12 +277,29 @@ impl Process {
         }
     }
 
-    /// Signals the process and what it started in its group. A process that has ended already is not an error.
-    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
-        let sent = match &self.child {
+    /// Asks the process, and what it started in its group, to end. One that has ended already is not an error.
+    pub(super) fn terminate(&self) -> io::Result<()> {
+        match &self.parent {
+            Parent::Launcher(launcher, number) | Parent::Earlier(Some((launcher, number))) => {
+                launcher.terminate(*number)
+            }
+            Parent::Own(_) | Parent::Earlier(None) => self.signal(Signal::TERM),
+        }
+    }
+
+    /// Kills it in the same way.
+    pub(super) fn kill(&self) -> io::Result<()> {
+        match &self.parent {
+            Parent::Launcher(launcher, number) | Parent::Earlier(Some((launcher, number))) => launcher.kill(*number),
+            Parent::Own(_) | Parent::Earlier(None) => self.signal(Signal::KILL),
+        }
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        let sent = match &self.parent {
+            Parent::Earlier(_) => rustix::process::pidfd_send_signal(&self.pidfd, signal),
             // Its number cannot go to another process before it is reaped, and that is done by `reap` alone.
-            Some(_) => rustix::process::kill_process_group(self.pid, signal),
-            None => rustix::process::pidfd_send_signal(&self.pidfd, signal),
+            Parent::Own(_) | Parent::Launcher(..) => rustix::process::kill_process_group(self.pid, signal),
         };
         match sent {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
@@ -254,22 +307,46 @@ impl Process {
         }
     }
 
-    /// Waits for the end, which must have been seen at [`Self::end_fd`].
+    /// Waits for the end, which must have been seen at [`Self::end_fd`] or be near.
     pub(super) fn reap(self) -> Exit {
-        match self.child.map(|mut child| child.wait()) {
-            Some(Ok(status)) => Exit::Ended(status),
-            Some(Err(_)) | None => Exit::Unseen,
-        }
+        let status = match self.parent {
+            Parent::Own(mut child) => child.wait(),
+            Parent::Launcher(launcher, number) => {
+                // The launcher waits for nobody.
+                while wait_readable(&[self.pidfd.as_fd()], Duration::from_secs(1)).is_ok_and(|ended| ended == [false]) {
+                }
+                launcher.reap(number)
+            }
+            Parent::Earlier(_) => return Exit::Unseen,
+        };
+        status.map_or(Exit::Unseen, Exit::Ended)
     }
+}
+
+/// Starts a program as a child of this process.
+fn spawn(line: &[OsString], control: OwnedFd, output: io::PipeWriter) -> io::Result<Child> {
+    let (program, arguments) = line.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut command = Command::new(program);
+    let _ = command
+        .args(arguments)
+        .stdin(Stdio::from(control))
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .env(CONTROL_FD_VARIABLE, "0")
+        .process_group(0);
+    for name in NOT_FOR_CHILDREN {
+        let _ = command.env_remove(name);
+    }
+    command.spawn()
 }
 
 /// How long a capture process may take to print its `--help`.
 const HELP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Whether `program` knows the flag `name`: asked of its own `--help`, which both 1.0.1's stenotype and ours print
+/// Whether a program knows the flag `name`: asked of its own `--help`, which both 1.0.1's stenotype and ours print
 /// without privileges. A program that does not run knows none.
-pub(super) fn knows_flag(program: &Path, name: &str) -> bool {
-    let Ok(mut process) = Process::start(program, &["--help".into()]) else { return false };
+pub(super) fn knows_flag(help: &Start<'_>, name: &str) -> bool {
+    let Ok(mut process) = Process::start(help) else { return false };
     let deadline = Instant::now() + HELP_WITHIN;
     let mut help = Vec::new();
     let mut buffer = [0; 4096];
@@ -283,7 +360,7 @@ pub(super) fn knows_flag(program: &Path, name: &str) -> bool {
             }
         }
     }
-    let _ = process.signal(Signal::KILL);
+    let _ = process.kill();
     let _ = process.reap();
     String::from_utf8_lossy(&help).contains(name)
 }

@@ -31,7 +31,6 @@ use steno_core::SegmentId;
 use tracing::warn;
 
 use super::{CaptureError, OnSealed, ThreadDirectories, process::wait_readable, supervisor::drain};
-use crate::confine;
 
 /// How often the directories are looked through where inotify is not to be had.
 const RESCAN_UNWATCHED: Duration = Duration::from_secs(1);
@@ -96,10 +95,7 @@ impl SegmentWatch {
         let threads = threads.into_iter().map(Watched::new).collect();
         let mut watcher = Watcher { shared: Arc::clone(&shared), inotify, threads, rescan_every, listener };
         watcher.rescan();
-        let thread = std::thread::Builder::new().name("segments".into()).spawn(move || {
-            confine::serve_only();
-            watcher.run();
-        })?;
+        let thread = std::thread::Builder::new().name("segments".into()).spawn(move || watcher.run())?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

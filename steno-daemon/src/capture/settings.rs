@@ -106,6 +106,11 @@ impl CaptureSettings {
         RunDirectory::left_behind(&self.run_base, &self.threads).map(drop)
     }
 
+    /// Whether the capture process becomes another user, whose its files are then.
+    pub(super) fn is_of_another_user(&self) -> bool {
+        Account::of_capture(&self.flags).is_another_user()
+    }
+
     /// Makes the directories that are missing, for the account alone that the capture process will write as.
     pub(crate) fn make_directories(&self) -> Result<(), CaptureError> {
         let account = Account::of_capture(&self.flags);

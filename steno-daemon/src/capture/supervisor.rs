@@ -4,7 +4,6 @@
 //! was asked for; it takes no lock that a query holds for long, so that neither waits for the other.
 
 use std::{
-    ffi::OsString,
     io,
     os::fd::{AsFd, OwnedFd},
     sync::{
@@ -15,20 +14,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::EventfdFlags,
-    process::{Pid, Signal},
-};
+use rustix::event::EventfdFlags;
 use steno_core::{Clock, SegmentId, TimestampNs};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    CaptureError, CaptureSettings, CaptureStatus, Exit, ThreadDirectories,
+    CaptureError, CaptureSettings, CaptureStatus, Exit, Prepared, ThreadDirectories,
     attend::Attendance,
     backoff::{Backoff, jitter},
-    directory::{Orphan, RunDirectory},
-    meeting::MeetingPlace,
+    directory::RunDirectory,
     open_files::OpenFiles,
+    prepared::{Place, Purpose},
     process::{Process, knows_flag, wait_readable},
     status::Record,
 };
@@ -57,20 +53,31 @@ pub(super) struct Shared {
 }
 
 impl Capture {
-    /// Makes the directories, takes over or ends what an earlier daemon left running on them, and starts the process on
-    /// a thread of its own. A process that cannot be started is not an error here: it is tried again.
+    /// Makes everything ready, and starts it.
     ///
     /// # Errors
-    /// [`CaptureError`], where a directory cannot be used, or another daemon uses it.
+    /// Those of [`Prepared::new`] and [`Self::start_prepared`].
     pub fn start(
         settings: CaptureSettings,
         clock: Arc<dyn Clock>,
         on_sealed: OnSealed,
         logs: Arc<OpenFiles>,
     ) -> Result<Self, CaptureError> {
-        settings.make_directories()?;
-        let left_behind = RunDirectory::left_behind(&settings.run_base, &settings.threads)?;
-        let (directory, adopted, to_end) = choose(&settings, left_behind)?;
+        Self::start_prepared(Prepared::new(settings)?, clock, on_sealed, logs)
+    }
+
+    /// Takes over or ends what an earlier daemon left running, and starts the process on a thread of its own. A process that
+    /// cannot be started is not an error here: it is tried again.
+    ///
+    /// # Errors
+    /// The system gives no thread or descriptor.
+    pub fn start_prepared(
+        mut prepared: Prepared,
+        clock: Arc<dyn Clock>,
+        on_sealed: OnSealed,
+        logs: Arc<OpenFiles>,
+    ) -> Result<Self, CaptureError> {
+        let settings = prepared.settings.clone();
         let source = settings.source.name();
         let threads = settings.threads.iter().map(|t| t.thread).collect();
         let shared = Arc::new(Shared {
@@ -83,8 +90,10 @@ impl Capture {
             stop: AtomicBool::new(false),
             wake: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io::Error::from)?,
         });
-        let run = Run { shared: Arc::clone(&shared), directory };
-        let thread = std::thread::Builder::new().name("capture".into()).spawn(move || run.run(adopted, to_end))?;
+        let to_end = std::mem::take(&mut prepared.to_end);
+        let place = prepared.place.take().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let run = Run { shared: Arc::clone(&shared), place };
+        let thread = std::thread::Builder::new().name("capture".into()).spawn(move || run.run(to_end))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -167,49 +176,19 @@ impl Shared {
     }
 }
 
-/// The directory to run in, the process to take over if there is one, and those to be ended.
-type Choice = (RunDirectory, Option<Process>, Vec<(RunDirectory, Orphan)>);
-
-/// Decides what becomes of the processes that an earlier daemon left running: one that does exactly what is configured
-/// now goes on, every other one would capture the same packets into the same directories a second time.
-fn choose(settings: &CaptureSettings, left_behind: Vec<(RunDirectory, Orphan)>) -> Result<Choice, CaptureError> {
-    let mut chosen = None;
-    let mut to_end = Vec::new();
-    for (directory, orphan) in left_behind {
-        let same = chosen.is_none()
-            && directory.is_for(&settings.threads)
-            && orphan.arguments == identity(settings, &settings.arguments(directory.path(), true));
-        let process = if same { Process::adopt(orphan.pid, || orphan.is_alive())? } else { None };
-        match process {
-            Some(process) => chosen = Some((directory, process)),
-            None => to_end.push((directory, orphan)),
-        }
-    }
-    Ok(match chosen {
-        Some((directory, process)) => (directory, Some(process), to_end),
-        None => (RunDirectory::create(&settings.run_base, &settings.threads)?, None, to_end),
-    })
-}
-
-/// What must be equal for a process to count as the configured one: the program and its arguments.
-fn identity(settings: &CaptureSettings, arguments: &[OsString]) -> Vec<OsString> {
-    let mut identity = vec![settings.program.clone().into_os_string()];
-    identity.extend_from_slice(arguments);
-    identity
-}
-
 /// The capture's thread.
 struct Run {
     shared: Arc<Shared>,
-    directory: RunDirectory,
+    place: Place,
 }
 
 impl Run {
-    fn run(self, mut adopted: Option<Process>, to_end: Vec<(RunDirectory, Orphan)>) {
-        for (directory, orphan) in to_end {
-            self.end_orphan(&orphan);
+    fn run(mut self, to_end: Vec<(RunDirectory, Process)>) {
+        for (directory, process) in to_end {
+            self.end(&process);
             directory.remove();
         }
+        let mut adopted = self.place.adopted.take();
         let shared = &self.shared;
         let mut backoff = Backoff::new(shared.settings.backoff);
         let mut runs = 0u64;
@@ -221,7 +200,7 @@ impl Run {
             }
             runs += 1;
             let process = match adopted.take() {
-                Some(process) => Ok(self.meet(process)),
+                Some(process) => Ok(process),
                 None => self.start(),
             };
             let (exit, captured_for) = match process {
@@ -238,35 +217,26 @@ impl Run {
             self.wait(backoff.after_run(captured_for, jitter()), &exit, ran_for);
         }
         shared.record().stopped();
-        self.directory.remove();
-    }
-
-    /// Lets a process that was taken over call.
-    fn meet(&self, mut process: Process) -> Process {
-        match MeetingPlace::open(self.directory.path()) {
-            Ok(place) => process.wait_at(place),
-            Err(e) => warn!("the stenotype that is taken over cannot tell of what it does: {e}"),
-        }
-        process
+        self.place.directory.remove();
     }
 
     fn start(&self) -> io::Result<Process> {
         let settings = &self.shared.settings;
-        let pass_format = settings.index_format.is_some() && knows_flag(&settings.program, "index_format");
-        if let Some(format) = settings.index_format.as_ref().filter(|_| !pass_format) {
-            warn!(
-                program = %settings.program.display(),
-                "the configured IndexFormat {format:?} is not passed on: this stenotype does not know --index_format"
-            );
-        }
-        let arguments = settings.arguments(self.directory.path(), pass_format);
-        debug!(program = %settings.program.display(), ?arguments, "starting stenotype");
-        let process = Process::start(&settings.program, &arguments)?;
-        // With the flag as configured, so that the next daemon need not ask the program before it compares.
-        let identity = identity(settings, &settings.arguments(self.directory.path(), true));
-        if let Some(pid) = i32::try_from(process.pid()).ok().and_then(Pid::from_raw)
-            && let Err(e) = self.directory.note(pid, &identity)
-        {
+        let purpose = match &settings.index_format {
+            None => Purpose::Capture,
+            Some(_) if knows_flag(&self.place.command(Purpose::Help), "index_format") => Purpose::CaptureInFormat,
+            Some(format) => {
+                warn!(
+                    program = %settings.program.display(),
+                    "the configured IndexFormat {format:?} is not passed on: this stenotype does not know --index_format"
+                );
+                Purpose::Capture
+            }
+        };
+        let command = self.place.command(purpose);
+        debug!(line = ?command.line, "starting stenotype");
+        let process = Process::start(&command)?;
+        if let Err(e) = self.place.note(process.number(), process.end_fd()) {
             warn!("stenotype would not be found again by the next daemon: cannot write its number down: {e}");
         }
         info!(interface = self.shared.source, pid = process.pid(), "stenotype started");
@@ -301,19 +271,13 @@ impl Run {
     }
 
     /// Ends a process that an earlier daemon left running and that does not do what is configured now.
-    fn end_orphan(&self, orphan: &Orphan) {
-        let pid = orphan.pid.as_raw_nonzero();
-        let process = match Process::adopt(orphan.pid, || orphan.is_alive()) {
-            Ok(Some(process)) => process,
-            Ok(None) => return,
-            Err(e) => return warn!(%pid, "cannot end the stenotype that an earlier daemon left running: {e}"),
-        };
-        warn!(%pid, "ending the stenotype that an earlier daemon left running: it was started with other settings");
-        for (signal, within) in
-            [(Signal::TERM, self.shared.settings.stop_within), (Signal::KILL, Duration::from_secs(5))]
-        {
-            if let Err(e) = process.signal(signal) {
-                return warn!(%pid, "cannot end it: {e}");
+    fn end(&self, process: &Process) {
+        let pid = process.pid();
+        warn!(pid, "ending the stenotype that an earlier daemon left running: it was started with other settings");
+        let steps = [(false, self.shared.settings.stop_within), (true, Duration::from_secs(5))];
+        for (kill, within) in steps {
+            if let Err(e) = if kill { process.kill() } else { process.terminate() } {
+                return warn!(pid, "cannot end it: {e}");
             }
             let until = Instant::now() + within;
             while let Some(left) = until.checked_duration_since(Instant::now()) {
@@ -322,7 +286,7 @@ impl Run {
                 }
             }
         }
-        warn!(%pid, "it does not end");
+        warn!(pid, "it does not end");
     }
 }
 

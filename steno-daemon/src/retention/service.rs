@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Keeper, ThreadStatus};
-use crate::{capture::SegmentEvent, confine};
+use crate::capture::SegmentEvent;
 
 /// How long nothing may happen before the disks are looked at again.
 const EVERY: Duration = Duration::from_secs(1);
@@ -50,7 +50,6 @@ impl Retention {
         shared.publish(keeper.status());
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("retention".into()).spawn(move || {
-            confine::serve_only();
             let shared = of_thread;
             loop {
                 match news.recv_timeout(if keeper.is_waiting() { EVERY_WAITING } else { EVERY }) {

@@ -1,10 +1,10 @@
 //! Start, life and end, in their order.
 
 use std::{
+    env,
     io::{self, Write},
-    net::TcpListener,
     path::Path,
-    process::ExitCode,
+    process::{ExitCode, exit},
     sync::Arc,
     time::Duration,
 };
@@ -18,11 +18,15 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use super::{sensor_settings, signals};
+use super::{
+    prepare::{Ready, prepare},
+    signals,
+};
 use crate::{
     capture::ChildState,
     config::{Config, Flags, Loaded, Problem, USAGE, embedded},
     confine,
+    launch::{self, Launcher},
     log::{self, Destination, LogSettings},
     metrics::Metrics,
     notify,
@@ -40,6 +44,9 @@ const END_MARGIN: Duration = Duration::from_secs(10);
 /// Runs the daemon with the arguments of this process, until a signal ends it. The status is 0, or 1 after a fault that is
 /// on standard error, or 2 where the arguments are wrong.
 pub fn run() -> ExitCode {
+    if env::args_os().skip(1).eq([launch::ARGUMENT]) {
+        return launch::run();
+    }
     let flags = match Flags::of_this_process() {
         Ok(flags) => flags,
         Err(e) => {
@@ -66,7 +73,7 @@ pub fn run() -> ExitCode {
 }
 
 /// Writes a line. Nobody need listen, and a disk that is full is no reason to end.
-fn say(to: &mut dyn Write, line: &str) {
+pub(crate) fn say(to: &mut dyn Write, line: &str) {
     let _ = writeln!(to, "{line}");
 }
 
@@ -94,11 +101,11 @@ fn check(flags: &Flags) -> anyhow::Result<()> {
 fn daemon(flags: &Flags) -> anyhow::Result<()> {
     let destination = log::init(&LogSettings::from_environment(flags.verbosity, flags.syslog)?)?;
     confine::hide();
-    let ended = load(flags).and_then(|started| {
-        let runtime =
-            Builder::new_multi_thread().enable_all().thread_name("serve").on_thread_start(confine::serve_only).build();
+    let ended = load(flags).and_then(|Started { config, invitation }| {
+        let ready = prepare(config)?;
+        let runtime = Builder::new_multi_thread().enable_all().thread_name("serve").build();
         let runtime = runtime.context("failed to start the async runtime")?;
-        let served = runtime.block_on(serve(started));
+        let served = runtime.block_on(serve(ready, invitation));
         // Whatever still runs belongs to a client that was given up.
         runtime.shutdown_timeout(Duration::from_secs(1));
         served
@@ -171,24 +178,18 @@ fn allow_open_files(wanted: u64) {
     }
 }
 
-/// Everything, from the first look at the ports to the last sealed file.
-async fn serve(started: Started) -> anyhow::Result<()> {
-    let Started { config, invitation } = started;
+/// Everything, from the first look at the store to the last sealed file.
+async fn serve(ready: Ready, invitation: Option<String>) -> anyhow::Result<()> {
+    let Ready { config, ports, sensor, launcher, sealing } = ready;
     let orders = signals::listen().context("failed to listen for signals")?;
-    // Before anything is made or started: the ports may be another daemon's, whose directories these are then too.
-    for address in [Some(config.address()), config.rpc_address()].into_iter().flatten() {
-        drop(TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?);
-    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (metrics, tuning) = (Metrics::new(), Tuning::default());
-    let settings = sensor_settings(&config);
-    let sealing = settings.captures.iter().map(|c| c.stop_within).max().unwrap_or_default();
-    let mut sensor = Sensor::open(settings, Arc::clone(&clock), &metrics)?;
-    let server = Server::bind(&config, sensor.view(), metrics, clock, tuning).await?;
+    let mut sensor = Sensor::open_prepared(sensor, Arc::clone(&clock), &metrics)?;
+    let server = Server::on(ports, &config, sensor.view(), metrics, clock, tuning).await?;
     sensor.start_capture()?;
 
     let answering = format!("answering on {}", server.address());
-    let looking = tokio::spawn(look(sensor.view(), server.health(), answering.clone()));
+    let looking = tokio::spawn(look(sensor.view(), server.health(), launcher, answering.clone()));
     let audit = server.audit();
     signals::reload_on_hangup(server.certificates(), audit.clone()).context("failed to listen for signals")?;
     let certificates = server.certificates();
@@ -217,14 +218,21 @@ async fn serve(started: Started) -> anyhow::Result<()> {
 }
 
 /// Looks at capture each second: for the health service, and for the service manager, which so learns too that the runtime
-/// turns.
-async fn look(view: SensorView, health: Health, answering: String) {
+/// turns. Ends the process where it could not start capture again.
+async fn look(view: SensorView, health: Health, launcher: Option<Arc<Launcher>>, answering: String) {
     let every = notify::alive_every().map_or(LOOK_EVERY, |every| every.min(LOOK_EVERY));
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut said = String::new();
     loop {
         let _ = ticks.tick().await;
+        if launcher.as_ref().is_some_and(|launcher| launcher.has_ended()) {
+            // At once, as if it were killed: what captures goes on, and the next daemon takes it over.
+            error!(
+                "the process that starts stenotype has ended, so that capture could not be started again: this daemon ends"
+            );
+            exit(1);
+        }
         health.set_capturing(view.is_capturing()).await;
         notify::alive();
         let status = format!("{answering}; {}", describe(&view));

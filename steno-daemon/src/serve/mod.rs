@@ -39,5 +39,5 @@ pub use error::ServeError;
 pub use health::{CAPTURE, Health};
 pub use peer::Peer;
 pub(crate) use refusal::RefusalLog;
-pub use server::Server;
+pub use server::{Ports, Server};
 pub use tuning::Tuning;

@@ -27,10 +27,28 @@ use crate::{
     sensor::SensorView,
 };
 
-/// A server that is bound, and does not answer yet.
-pub struct Server {
+/// The ports of a server, bound. Who calls waits for the server.
+#[derive(Debug)]
+pub struct Ports {
     main: Bound,
     rpc: Option<Bound>,
+}
+
+impl Ports {
+    /// Binds the ports that `config` names.
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`]; no port is bound then.
+    pub fn bind(config: &Config) -> Result<Self, ServeError> {
+        let main = Bound::new(config.address())?;
+        let rpc = config.rpc.as_ref().map(|rpc| Bound::on_every_address(rpc.port)).transpose()?;
+        Ok(Self { main, rpc })
+    }
+}
+
+/// A server that is bound, and does not answer yet.
+pub struct Server {
+    ports: Ports,
     certificates: Certificates,
     answers: Answers,
     host: Host,
@@ -54,9 +72,22 @@ impl Server {
         clock: Arc<dyn Clock>,
         tuning: Tuning,
     ) -> Result<Self, ServeError> {
+        Self::on(Ports::bind(config)?, config, view, metrics, clock, tuning).await
+    }
+
+    /// The same on ports that are bound already.
+    ///
+    /// # Errors
+    /// [`ServeError`]; no port is bound any more then.
+    pub async fn on(
+        ports: Ports,
+        config: &Config,
+        view: SensorView,
+        metrics: Metrics,
+        clock: Arc<dyn Clock>,
+        tuning: Tuning,
+    ) -> Result<Self, ServeError> {
         let certificates = Certificates::read(config, metrics.clone())?;
-        let main = Bound::new(config.address())?;
-        let rpc = config.rpc.as_ref().map(|rpc| Bound::on_every_address(rpc.port)).transpose()?;
         let shown = certificates.clone();
         let host = Host {
             started: clock.now(),
@@ -83,17 +114,17 @@ impl Server {
         let answers = Answers::new(view, bounds, clock, metrics.clone(), audit.clone());
         let health = Health::new().await;
         let access = Access::new(config.access.clone(), metrics.clone());
-        Ok(Self { main, rpc, certificates, answers, host, legacy, health, metrics, tuning, access, audit })
+        Ok(Self { ports, certificates, answers, host, legacy, health, metrics, tuning, access, audit })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.main.address()
+        self.ports.main.address()
     }
 
     /// Where it listens for clients of 1.0.1's service alone.
     pub fn rpc_address(&self) -> Option<SocketAddr> {
-        self.rpc.as_ref().map(Bound::address)
+        self.ports.rpc.as_ref().map(Bound::address)
     }
 
     /// What the health service says.
@@ -117,7 +148,18 @@ impl Server {
     /// # Errors
     /// A port cannot be listened on after all.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { main, rpc, certificates, answers, host, legacy, health, metrics, tuning, access, audit } = self;
+        let Self {
+            ports: Ports { main, rpc },
+            certificates,
+            answers,
+            host,
+            legacy,
+            health,
+            metrics,
+            tuning,
+            access,
+            audit,
+        } = self;
         let (stopping, connections) = (Stopping::default(), TaskTracker::new());
         let everything = router::everything(&answers, services(&answers, host, legacy), &health)?;
         let (tls, router, known) = (certificates.main(), everything, Arc::default());

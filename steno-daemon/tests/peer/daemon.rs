@@ -140,11 +140,12 @@ impl Daemon {
 
     /// The number of its stenotype, if one runs.
     pub(crate) fn stenotype(&self) -> Option<Pid> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()?;
-        let children = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-        let children: Vec<i32> =
-            children.flat_map(|text| text.split_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<_>>()).collect();
-        children.into_iter().filter_map(Pid::from_raw).find(|child| !is_gone(*child))
+        let mut descendants = children(Pid::from_child(&self.child)).into_iter().flat_map(|child| {
+            // Ours has a process that starts it.
+            let command = fs::read_to_string(format!("/proc/{}/cmdline", child.as_raw_nonzero())).unwrap_or_default();
+            if command.contains("-launcher") { children(child) } else { vec![child] }
+        });
+        descendants.find(|child| !is_gone(*child))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -193,6 +194,15 @@ impl Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The children of a process.
+fn children(of: Pid) -> Vec<Pid> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", of.as_raw_nonzero())).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|text| text.split_whitespace().filter_map(|n| Pid::from_raw(n.parse().ok()?)).collect::<Vec<_>>())
+        .collect()
 }
 
 impl Drop for Daemon {

@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 
-use super::support::{Bench, Client, Orphan, Traffic, is_gone, until};
+use super::support::{Bench, Client, Orphan, Traffic, is_gone, pid, until};
 
 const FLAGS: [&str; 4] = ["--blocks=32", "--fileage_sec=1", "--uid=0", "--gid=0"];
 
@@ -55,38 +55,89 @@ fn a_segment_is_answered_from_within_a_second_of_its_publication() {
     assert!(bench.packet_files(true).is_empty() && bench.indexes(true).is_empty(), "nothing hidden stays");
 }
 
-#[test]
-fn threads_that_clients_reach_are_confined_and_stenotype_is() {
-    let Some(bench) = Bench::enter() else { return };
-    bench.configure(&FLAGS, None);
-    let daemon = bench.start();
+/// `/proc/PID/task/*/status`.
+fn threads(process: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).collect()
+}
+
+fn field(status: &str, name: &str) -> String {
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+    value.unwrap_or_else(|| panic!("no {name} in {status}")).to_owned()
+}
+
+/// Each thread of both processes, of a daemon that is started by these words and becomes `user`.
+fn every_thread_is_confined(bench: &Bench, before: &[&str], user: u32) {
+    let daemon = bench.start_by(before);
     let mut client = Client::connect(&bench.data());
     let traffic = Traffic::start(500);
     until("its segments are answered from", || client.query("udp").unwrap().receipt.packets > 0);
-    let field = |status: &str, name: &str| {
-        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
-        value.unwrap().to_owned()
-    };
-    let threads = |process: u32| -> Vec<String> {
-        let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
-        tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).collect()
-    };
     let stenotype = client.status().unwrap().captures.remove(0).pid;
-    for status in threads(stenotype) {
-        let seen = ["CapEff", "NoNewPrivs", "Seccomp"].map(|name| field(&status, name));
-        assert_eq!(seen, ["0000000000000000", "1", "2"], "{status}");
+    assert_eq!(Some(stenotype), daemon.stenotype(), "it tells the number that the system has");
+    let expected = ["serve", "catalogue", "retention", "segments", "capture", "packet0", "index0", "signals"];
+    let all: Vec<String> = [daemon.pid(), stenotype].into_iter().flat_map(threads).collect();
+    for name in expected {
+        assert!(all.iter().any(|status| field(status, "Name") == name), "{name} is not among {all:?}");
     }
-    let of_daemon = threads(daemon.pid());
-    let names = ["serve", "catalogue", "retention", "segments"];
-    let serving: Vec<_> = of_daemon.iter().filter(|status| names.contains(&&*field(status, "Name"))).collect();
-    assert!(serving.len() >= names.len(), "{of_daemon:?}");
-    for status in serving {
-        // What root needs for files that are another user's: CAP_DAC_OVERRIDE and CAP_LEASE.
-        assert_eq!(["CapEff", "NoNewPrivs", "Seccomp"].map(|name| field(status, name)), ["0000000010000002", "1", "2"]);
+    for status in &all {
+        let uids = format!("{user}\t{user}\t{user}\t{user}");
+        assert_eq!(["NoNewPrivs", "Seccomp", "Uid"].map(|name| field(status, name)), ["1", "2", &uids], "{status}");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(field(status, set), "0000000000000000", "{set} of {status}");
+        }
     }
+    let launcher = fs::read_to_string(format!("/proc/{}/status", daemon.launcher().unwrap())).unwrap();
+    let seen = ["Name", "Threads", "NoNewPrivs", "Seccomp"].map(|name| field(&launcher, name));
+    assert_eq!(seen, ["launcher", "1", "1", "2"], "{launcher}");
+    // It has no port open, and no socket but the one to the daemon, as standard input and once more.
+    let open = fs::read_dir(format!("/proc/{}/fd", daemon.launcher().unwrap())).unwrap().flatten();
+    let sockets =
+        open.filter_map(|one| fs::read_link(one.path()).ok()).filter(|to| to.to_string_lossy().starts_with("socket:"));
+    assert_eq!(sockets.count(), 2);
     let sent = traffic.stop();
     until("all that was sent is sealed", || client.query("udp").unwrap().receipt.packets == sent);
+    let launcher = daemon.launcher().unwrap();
     assert_eq!(daemon.stop().code(), Some(0), "{}", bench.log());
+    until("the launcher ends, too", || is_gone(launcher));
+    let log = bench.log();
+    assert!(!log.contains("ERROR") && !log.contains(" WARN "), "{log}");
+}
+
+#[test]
+fn every_thread_of_daemon_and_capture_is_confined() {
+    let Some(bench) = Bench::enter() else { return };
+    bench.configure(&FLAGS, None);
+    every_thread_is_confined(&bench, &[], 0);
+}
+
+#[test]
+fn every_thread_is_confined_of_a_daemon_that_is_started_as_the_service_is() {
+    let Some(bench) = Bench::enter() else { return };
+    bench.configure(&["--blocks=32", "--fileage_sec=1"], None);
+    let user = 65_534;
+    bench.give_to(user);
+    let (ids, caps) = (user.to_string(), "+net_raw,+net_admin,+ipc_lock");
+    let before = ["setpriv", "--reuid", &ids, "--regid", &ids, "--clear-groups", "--no-new-privs", "--inh-caps", caps];
+    let bounded = ["--ambient-caps", caps, "--bounding-set", "-all,+net_raw,+net_admin,+ipc_lock"];
+    every_thread_is_confined(&bench, &[&before[..], &bounded].concat(), user);
+}
+
+#[test]
+fn a_daemon_whose_launcher_is_killed_ends_and_the_next_one_takes_capture_over() {
+    let Some(bench) = Bench::enter() else { return };
+    bench.configure(&FLAGS, None);
+    let mut first = bench.start();
+    first.wait_for("capturing interface=\"v1\"");
+    let stenotype = Orphan(first.stenotype().unwrap());
+    kill_process(pid(first.launcher().unwrap()), Signal::KILL).unwrap();
+    assert_eq!(first.wait().code(), Some(1), "{}", bench.log());
+    assert!(bench.log().contains("the process that starts stenotype has ended"), "{}", bench.log());
+    assert!(!is_gone(stenotype.0));
+    let mut second = bench.start();
+    second.wait_for("taking over the stenotype that an earlier daemon started");
+    second.wait_for("has called");
+    assert_eq!(second.stop().code(), Some(0), "{}", bench.log());
+    until("it was stopped by a daemon whose child it is not", || is_gone(stenotype.0));
 }
 
 #[test]

@@ -124,11 +124,24 @@ impl Bench {
         fs::write(self.root.path().join("log"), "").unwrap();
     }
 
+    /// Gives what is there to a user.
+    pub(crate) fn give_to(&self, user: u32) {
+        let status = Command::new("chown").arg("-R").arg(user.to_string()).arg(self.root.path()).status().unwrap();
+        assert!(status.success());
+    }
+
     /// Starts the daemon on v1. Its log is added to the file `log`.
     pub(crate) fn start(&self) -> Daemon {
+        self.start_by(&[])
+    }
+
+    /// Starts it by a command that becomes it, as `setpriv ...`.
+    pub(crate) fn start_by(&self, before: &[&str]) -> Daemon {
+        let line = [before, &[stenographer().to_str().unwrap()]].concat();
         let log = self.root.path().join("log");
         let file = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let child = Command::new(stenographer())
+        let child = Command::new(line[0])
+            .args(&line[1..])
             .args(["-interface", "v1", "-syslog=false", "-v", "1", "-data"])
             .arg(self.data())
             // It leaves a link to its data where it is started.
@@ -220,14 +233,22 @@ impl Daemon {
         }
     }
 
+    /// The number of the process that starts stenotype for it.
+    pub(crate) fn launcher(&self) -> Option<u32> {
+        children(self.child.id()).into_iter().find(|child| !is_gone(*child))
+    }
+
     /// The number of its stenotype, if one runs: as the kernel knows it, before the daemon may.
     pub(crate) fn stenotype(&self) -> Option<u32> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()?;
-        let children = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-        let children: Vec<u32> =
-            children.flat_map(|text| text.split_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<_>>()).collect();
-        children.into_iter().find(|child| !is_gone(*child))
+        children(self.launcher()?).into_iter().find(|child| !is_gone(*child))
     }
+}
+
+/// The children of a process.
+fn children(of: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|text| text.split_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<_>>()).collect()
 }
 
 impl Drop for Daemon {

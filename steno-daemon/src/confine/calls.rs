@@ -1,53 +1,9 @@
-//! What a thread that serves, or reads what was captured, may still do: files, sockets, and no more.
-//!
-//! Clients write requests, queries and certificates, and senders of packets what indexes are of; these threads parse all that. One that is ever made to do something else
-//! finds no capability that a query does not need, no program that it can start, no packet socket, and no call into the parts
-//! of the kernel that a server has no use for. It is not alone in its process: those that start and watch stenotype, which
-//! needs capabilities as it starts, keep theirs, and never see what a client sends.
-//!
-//! A call that is not in the table fails with EPERM, as under the service manager's own filter (systemd.exec(5),
-//! `SystemCallFilter=`): TLS, names and the runtime of tasks come from many hands, and where one of them asks for something
-//! more, it has to be answered, not the sensor ended.
+//! The system calls of the daemon, and why each is made: data, which `steno-sandbox` makes programs of.
 
-use std::sync::Once;
+use steno_sandbox::{Call, Only, call, libc};
 
-use rustix::{
-    process::{DumpableBehavior, Resource, Rlimit, geteuid, set_dumpable_behavior, setrlimit},
-    thread::set_no_new_privs,
-};
-use steno_sandbox::{Call, CapabilitySet, Filter, Only, Otherwise, call, give_up, libc};
-use tracing::{debug, warn};
-
-/// Keys are in the memory of this process: it leaves no core file, and no other process of its user looks into it.
-pub fn hide() {
-    let no_core = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    if let Err(e) = no_core.and(set_dumpable_behavior(DumpableBehavior::NotDumpable)) {
-        warn!("this process is not hidden from others of its user: {e}");
-    }
-}
-
-/// Confines the calling thread, and those that it starts. Never fails: what the system does not offer is told in the log, once,
-/// and goes without.
-pub fn serve_only() {
-    static SAID: Once = Once::new();
-    let confined = set_no_new_privs(true)
-        .map_err(Into::into)
-        .and_then(|()| give_up(what_is_needed))
-        // C libraries then start threads by clone, whose flags can be looked at.
-        .and_then(|_kept| Filter::refuse(CLONE3.iter(), Otherwise::Fail(libc::ENOSYS))?.apply())
-        .and_then(|()| Filter::allow(CALLS.iter(), Otherwise::Fail(libc::EPERM))?.apply());
-    SAID.call_once(|| match confined {
-        Ok(()) => debug!("threads that serve are confined to what a server does"),
-        Err(e) => warn!("threads that serve are not confined to what a server does: {e}"),
-    });
-}
-
-/// As root, whose stenotype is another user, the files of that one are read and removed. Nobody else has such a need.
-fn what_is_needed() -> CapabilitySet {
-    if geteuid().is_root() { CapabilitySet::DAC_OVERRIDE | CapabilitySet::LEASE } else { CapabilitySet::empty() }
-}
-
-const CLONE3: &[Call] = &[call!(SYS_clone3, "its flags lie in memory, which a filter does not see")];
+/// Answered as by a kernel that has none.
+pub(super) const CLONE3: &[Call] = &[call!(SYS_clone3, "its flags lie in memory, which a filter does not see")];
 
 const NO_CODE: Only = Only::Without(2, libc::PROT_EXEC as u64);
 /// Threads, and no processes in namespaces of their own, in which they would be root.
@@ -59,8 +15,7 @@ const NAMESPACES: u64 = (libc::CLONE_NEWUSER
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP) as u64;
-const FAMILIES: Only =
-    Only::OneOf(0, &[libc::AF_UNIX as u64, libc::AF_INET as u64, libc::AF_INET6 as u64, libc::AF_NETLINK as u64]);
+const FAMILY: Only = Only::OneOf(0, &[libc::AF_UNIX as u64]);
 /// FIONBIO, FIOCLEX (asm-generic/ioctls.h); libc has them as another number for each C library.
 const DESCRIPTORS: Only = Only::OneOf(1, &[0x5421, 0x5451]);
 const NAMES: Only =
@@ -68,8 +23,8 @@ const NAMES: Only =
 /// linux/prctl.h
 const PR_GET_AUXV: u64 = 0x4155_5856;
 
-/// What a thread that serves has a use for.
-const CALLS: &[Call] = &[
+/// What a daemon that serves has a use for.
+pub(super) const CALLS: &[Call] = &[
     call!(SYS_mmap, NO_CODE, "memory; none that can be run"),
     call!(SYS_mprotect, NO_CODE, "the heap of a thread grows; nothing becomes code"),
     call!(SYS_clone, NO_NAMESPACE, "threads are started"),
@@ -77,7 +32,7 @@ const CALLS: &[Call] = &[
     call!(SYS_prctl, NAMES, "threads are named"),
     call!(SYS_prlimit64, Only::Null(2), "how large a stack may be; no limit is set"),
     call!(SYS_tgkill, Only::Own(0), "the end by SIGABRT"),
-    call!(SYS_socket, FAMILIES, "clients, names, the log and the service manager"),
+    call!(SYS_socket, FAMILY, "the log and the service manager; no other is made once the ports are bound"),
     call!(SYS_ioctl, DESCRIPTORS, "sockets do not wait, and are closed in programs"),
     call!(SYS_futex, "locks and channels"),
     call!(SYS_futex_waitv, "locks and channels"),
@@ -177,30 +132,26 @@ const CALLS: &[Call] = &[
     call!(SYS_renameat, "files are made, named and removed"),
     call!(SYS_fchmod, "files are made, named and removed"),
     call!(SYS_linkat, "files are made, named and removed"),
-    call!(SYS_mkdirat, "files are made, named and removed"),
-    call!(SYS_symlinkat, "files are made, named and removed"),
     call!(SYS_utimensat, "files are made, named and removed"),
     call!(SYS_fsetxattr, "files are made, named and removed"),
     call!(SYS_inotify_init1, "directories are watched"),
     call!(SYS_inotify_add_watch, "directories are watched"),
     call!(SYS_inotify_rm_watch, "directories are watched"),
-    call!(SYS_bind, "clients are served, and names looked up"),
-    call!(SYS_listen, "clients are served, and names looked up"),
-    call!(SYS_accept, "clients are served, and names looked up"),
-    call!(SYS_accept4, "clients are served, and names looked up"),
-    call!(SYS_connect, "clients are served, and names looked up"),
-    call!(SYS_getsockname, "clients are served, and names looked up"),
-    call!(SYS_getpeername, "clients are served, and names looked up"),
-    call!(SYS_getsockopt, "clients are served, and names looked up"),
-    call!(SYS_setsockopt, "clients are served, and names looked up"),
-    call!(SYS_sendto, "clients are served, and names looked up"),
-    call!(SYS_recvfrom, "clients are served, and names looked up"),
-    call!(SYS_sendmsg, "clients are served, and names looked up"),
-    call!(SYS_recvmsg, "clients are served, and names looked up"),
-    call!(SYS_sendmmsg, "clients are served, and names looked up"),
-    call!(SYS_recvmmsg, "clients are served, and names looked up"),
-    call!(SYS_shutdown, "clients are served, and names looked up"),
-    call!(SYS_socketpair, "clients are served, and names looked up"),
+    call!(SYS_accept, "clients are served"),
+    call!(SYS_accept4, "clients are served"),
+    call!(SYS_connect, "the log is written to"),
+    call!(SYS_getsockname, "clients are served"),
+    call!(SYS_getpeername, "clients are served"),
+    call!(SYS_getsockopt, "clients are served"),
+    call!(SYS_setsockopt, "clients are served"),
+    call!(SYS_sendto, "clients are served, and the service manager told"),
+    call!(SYS_recvfrom, "clients are served"),
+    call!(SYS_sendmsg, "clients are served, and stenotype is heard and started"),
+    call!(SYS_recvmsg, "clients are served, and stenotype is heard and started"),
+    call!(SYS_sendmmsg, "clients are served"),
+    call!(SYS_recvmmsg, "clients are served"),
+    call!(SYS_shutdown, "clients are served"),
+    call!(SYS_socketpair, "signals, and the control socket of stenotype"),
     call!(SYS_epoll_create1, "many descriptors are waited for"),
     call!(SYS_epoll_ctl, "many descriptors are waited for"),
     call!(SYS_epoll_pwait, "many descriptors are waited for"),
@@ -225,11 +176,7 @@ const CALLS: &[Call] = &[
     #[cfg(target_arch = "x86_64")]
     call!(SYS_link, "the same, by older calls"),
     #[cfg(target_arch = "x86_64")]
-    call!(SYS_mkdir, "the same, by older calls"),
-    #[cfg(target_arch = "x86_64")]
     call!(SYS_rmdir, "the same, by older calls"),
-    #[cfg(target_arch = "x86_64")]
-    call!(SYS_symlink, "the same, by older calls"),
     #[cfg(target_arch = "x86_64")]
     call!(SYS_readlink, "the same, by older calls"),
     #[cfg(target_arch = "x86_64")]
@@ -248,6 +195,32 @@ const CALLS: &[Call] = &[
     call!(SYS_time, "the same, by older calls"),
     #[cfg(target_arch = "x86_64")]
     call!(SYS_arch_prctl, "the same, by older calls"),
+];
+
+/// What neither a launcher nor anything that captures, nor a script around that, has a use for.
+pub(super) const NOT_TO_START_WITH: &[Call] = &[
+    call!(SYS_ptrace, "looks into other processes"),
+    call!(SYS_process_vm_readv, "looks into other processes"),
+    call!(SYS_process_vm_writev, "writes into other processes"),
+    call!(SYS_pidfd_getfd, "takes what others have open"),
+    call!(SYS_listen, "serves somebody"),
+    call!(SYS_accept, "serves somebody"),
+    call!(SYS_accept4, "serves somebody"),
+    call!(SYS_open_by_handle_at, "passes directories by"),
+    call!(SYS_kexec_load, "changes the kernel"),
+    call!(SYS_init_module, "changes the kernel"),
+    call!(SYS_finit_module, "changes the kernel"),
+    call!(SYS_delete_module, "changes the kernel"),
+    call!(SYS_reboot, "ends the machine"),
+    call!(SYS_swapon, "changes the machine"),
+    call!(SYS_swapoff, "changes the machine"),
+    call!(SYS_acct, "changes the machine"),
+    call!(SYS_settimeofday, "sets the clock"),
+    call!(SYS_clock_settime, "sets the clock"),
+    call!(SYS_add_key, "keys of the kernel"),
+    call!(SYS_request_key, "keys of the kernel"),
+    call!(SYS_keyctl, "keys of the kernel"),
+    call!(SYS_userfaultfd, "memory whose pages others fill"),
 ];
 
 #[cfg(test)]
@@ -280,6 +253,12 @@ mod tests {
             libc::SYS_perf_event_open,
             libc::SYS_open_by_handle_at,
             libc::SYS_pidfd_getfd,
+            libc::SYS_pidfd_send_signal,
+            libc::SYS_bind,
+            libc::SYS_listen,
+            libc::SYS_symlinkat,
+            libc::SYS_mknodat,
+            libc::SYS_fchownat,
         ] {
             assert!(numbers.binary_search(&never).is_err(), "{never}");
         }
