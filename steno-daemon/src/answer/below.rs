@@ -1,4 +1,5 @@
-//! Threads that answer: below capture, and, the more a client has had of the processors, below those of other clients.
+//! Threads that answer: below capture, and, the more a client has had of the processors, below those of other clients, and in turns
+//! with them.
 //!
 //! Who is not root may make a thread nicer, and never take that back (setpriority(2)). So each request has a thread of its own,
 //! which ends with it, and none is left in a pool with what another request has brought it to.
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::time::{ClockId, clock_gettime};
+use super::turns::{self, InTurns, TURN, worked};
 
 /// A change of the nice value of a thread, and the time of a processor after which it comes.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,14 @@ impl Pace {
             Self::Steady => (&[], FIRST.by + SECOND.by),
         }
     }
+
+    /// How long it works, once there are no more steps, before it waits for a turn.
+    fn before_turns(self) -> Duration {
+        match self {
+            Self::Short | Self::Crowded => Duration::ZERO,
+            Self::Steady => TURN,
+        }
+    }
 }
 
 thread_local! {
@@ -66,6 +75,7 @@ pub(super) fn spawn(pace: Pace, work: impl FnOnce() + Send + 'static) -> io::Res
         let (later, by) = pace.steps();
         STEPS.set(later);
         be_nicer(by);
+        let _in_turns = InTurns::begin(pace.before_turns());
         work();
     })
 }
@@ -78,18 +88,14 @@ pub(super) fn make_way() {
         STEPS.set(rest);
         be_nicer(next.by);
     }
+    if STEPS.get().is_empty() {
+        turns::wait();
+    }
 }
 
 /// Linux has a nice value for each thread (nice(2), C library/kernel differences). Refused, it works as it is.
 fn be_nicer(by: i32) {
     let _refused = rustix::process::nice(by);
-}
-
-/// The time of a processor that this thread has had.
-fn worked() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
-    Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ mod sensor;
 mod status;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod worker;
 
 pub use answers::Answers;

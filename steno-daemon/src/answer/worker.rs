@@ -23,6 +23,7 @@ use super::{
     limits::Ticket,
     part::{Delivered, Last},
     place::{HangUp, Place},
+    turns,
 };
 use crate::{
     access::Asker,
@@ -126,6 +127,7 @@ impl<T> Worker<T> {
             }
             Err(mpsc::error::TrySendError::Full(item)) => item,
         };
+        turns::give_back();
         let (items, stopped, stall) = (&self.items, self.ticket.gate().stopped(), self.transport.stall);
         let cut = self.runtime.block_on(async {
             select! {
@@ -152,6 +154,7 @@ impl<T> Worker<T> {
 
     /// Waits for so long, unless it is over.
     pub(super) fn pause(&mut self, time: Duration) -> Result<(), Over> {
+        turns::give_back();
         let (items, stopped) = (&self.items, self.ticket.gate().stopped());
         let cut = self.runtime.block_on(async {
             select! {
@@ -174,6 +177,7 @@ impl<T> Worker<T> {
     }
 
     fn end(self, mut receipt: v1::Receipt, bounds: SensorBounds, last: oneshot::Sender<Last<T>>) {
+        turns::give_back();
         let Self { ticket, began, items, runtime, transport, mut tally, cut, rest } = self;
         let Transport { asker, hang_up, stall } = transport;
         let found_all = receipt.truncated_by() == Truncation::Unspecified;

@@ -83,7 +83,7 @@ impl Answer {
 
     fn begin(catalogue: &Catalogue, query: &Query, options: Options, seen: Option<Seen>) -> Self {
         let asked = Asked::new(query, &options);
-        let selection = Selection::of(catalogue, &asked, Of::Packets, seen, &|| options.interrupted());
+        let selection = Selection::of(catalogue, &asked, Of::Packets, seen, &|| options.is_over());
         let Selection { times, selected, datagrams, receipt, seen, .. } = selection;
         let output = Output::new(options.format, &selected);
         let ended = receipt.truncated_by.map(Some);
@@ -108,7 +108,7 @@ impl Answer {
             return;
         }
         self.merge.report(&mut self.receipt, &mut self.tally);
-        let interrupted = || options.interrupted();
+        let interrupted = || options.is_over();
         let catalogue = store.catalogue();
         let selection = Selection::of(&catalogue, &asked, Of::Packets, Some(seen), &interrupted);
         let Selection { times, selected, datagrams, receipt, seen, mended, .. } = selection;

@@ -35,7 +35,8 @@ pub struct Options {
     pub cancel: Cancel,
     /// When to give up.
     pub deadline: Option<Instant>,
-    /// Called by each thread that works, at least once a block: it may make way for others there. It is not to block.
+    /// Called by each thread that works, at least once a block, once it is known which segments are to be read: it may make way for
+    /// others there, and wait for its turn. Nothing is held then that other answers wait for.
     pub between: Option<fn()>,
     /// Hold all that is delivered against the checksums in the index, where it has any: no packet is delivered whose bytes are not
     /// those that were captured. Where few packets of a block match, the pieces that they lie in are read for that; the whole block
@@ -56,6 +57,11 @@ impl Options {
         if let Some(between) = self.between {
             between();
         }
+        self.is_over()
+    }
+
+    /// The same, and makes way for nobody: for work on what others wait for, who would wait for this thread's turn as well.
+    pub(crate) fn is_over(&self) -> Option<Truncation> {
         if self.cancel.is_cancelled() {
             return Some(Truncation::Cancelled);
         }

@@ -43,7 +43,7 @@ pub(super) struct Share {
 /// The conversations that match `query`.
 pub(crate) fn gather(catalogue: &Catalogue, query: &Query, options: &Options) -> Flows {
     let asked = Asked::new(query, options);
-    let selection = Selection::of(catalogue, &asked, Of::Flows, None, &|| options.interrupted());
+    let selection = Selection::of(catalogue, &asked, Of::Flows, None, &|| options.is_over());
     let Selection { selected, datagrams, mut receipt, .. } = selection;
     let mut gathering = Gathering {
         matcher: Matcher::new(asked.expr().clone(), Of::Flows, datagrams),

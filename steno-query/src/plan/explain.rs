@@ -88,7 +88,7 @@ impl Explanation {
 /// Explains `query` on what is in `catalogue`.
 pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -> Explanation {
     let asked = Asked::new(query, options);
-    let selection = Selection::of(catalogue, &asked, Of::Packets, None, &|| options.interrupted());
+    let selection = Selection::of(catalogue, &asked, Of::Packets, None, &|| options.is_over());
     let Selection { selected, datagrams, receipt, .. } = selection;
     let matcher = Matcher::new(asked.expr().clone(), Of::Packets, datagrams);
     let looking = Looking { asked: &asked, matcher: &matcher, room: catalogue.room(), options };
