@@ -150,4 +150,22 @@ mod tests {
         assert_eq!(values(Pace::Crowded), [first, third, third, third]);
         assert_eq!(values(Pace::Steady), [second; 4]);
     }
+
+    #[test]
+    fn a_thread_whose_client_has_others_goes_on_once_it_has_a_turn() {
+        let give_back = turns::take_all();
+        let (told, passed) = std::sync::mpsc::channel();
+        let thread = spawn(Pace::Crowded, move || {
+            work_for(Duration::from_millis(1));
+            told.send(()).unwrap();
+            make_way();
+            told.send(()).unwrap();
+        });
+        passed.recv().unwrap();
+        let none = passed.recv_timeout(Duration::from_millis(100));
+        assert!(none.is_err(), "it went on without a turn");
+        give_back();
+        passed.recv_timeout(Duration::from_secs(60)).unwrap();
+        thread.unwrap().join().unwrap();
+    }
 }

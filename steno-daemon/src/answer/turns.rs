@@ -150,6 +150,16 @@ impl Turns {
     }
 }
 
+/// Takes every turn that there is, and gives what gives them back.
+#[cfg(test)]
+pub(super) fn take_all() -> impl FnOnce() {
+    let turns = &TURNS;
+    for _ in 0..turns.most {
+        assert!(turns.wait(Duration::from_secs(60)));
+    }
+    || (0..turns.most).for_each(|_| turns.give_back())
+}
+
 /// How long this thread has been on a processor, or waited for one; `None` where the kernel does not tell.
 fn ready() -> Option<Duration> {
     let text = fs::read_to_string(SCHEDSTAT).ok()?;
