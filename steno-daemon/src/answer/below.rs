@@ -2,12 +2,17 @@
 //! with them.
 //!
 //! Who is not root may make a thread nicer, and never take that back (setpriority(2)). So each request has a thread of its own,
-//! which ends with it, and none is left in a pool with what another request has brought it to.
+//! which ends with it, and none is left in a pool with what another request has brought it to. As starting one takes longer than
+//! many a search, one that has worked for nobody yet waits for the next request.
 
 use std::{
     cell::Cell,
     io,
-    thread::{self, JoinHandle},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        mpsc::{SendError, SyncSender, sync_channel},
+    },
+    thread,
     time::Duration,
 };
 
@@ -40,14 +45,14 @@ pub(super) enum Pace {
 }
 
 impl Pace {
-    /// The steps that come later, and all of those that are taken at once.
-    fn steps(self) -> (&'static [Step], i32) {
+    /// The steps that come after the first one, and how many of them are taken with it.
+    fn steps(self) -> (&'static [Step], usize) {
         const LATER: &[Step] = &[SECOND, THIRD];
         const AT_ONCE: &[Step] = &[Step { after: Duration::ZERO, by: SECOND.by + THIRD.by }];
         match self {
-            Self::Short => (LATER, FIRST.by),
-            Self::Crowded => (AT_ONCE, FIRST.by),
-            Self::Steady => (&[], FIRST.by + SECOND.by),
+            Self::Short => (LATER, 0),
+            Self::Crowded => (AT_ONCE, 0),
+            Self::Steady => (&[SECOND], 1),
         }
     }
 
@@ -65,19 +70,86 @@ thread_local! {
     static STEPS: Cell<&'static [Step]> = const { Cell::new(&[THIRD]) };
 }
 
+/// What a thread is to do.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// A thread that waits for work, where there is one.
+#[derive(Debug)]
+struct Spare(Mutex<Option<SyncSender<(Pace, Work)>>>);
+
+/// That of this process.
+static SPARE: Spare = Spare(Mutex::new(None));
+
 /// Has `work` done on a thread of its own. It makes way for capture: on the processors by its nice value and, as no class of I/O
-/// priority is set, on the disks by the one that the kernel derives from it (ioprio_set(2)).
+/// priority is set, on the disks by the one that the kernel derives from it (ioprio_set(2)). As that value is handed on to what a
+/// thread starts, it is for threads alone that make way for nobody to call this.
 ///
 /// # Errors
 /// The system gives no thread. `work` is dropped.
-pub(super) fn spawn(pace: Pace, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("answer".to_owned()).spawn(move || {
-        let (later, by) = pace.steps();
-        STEPS.set(later);
-        be_nicer(by);
-        let _in_turns = InTurns::begin(pace.before_turns());
+pub(super) fn spawn(pace: Pace, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    SPARE.spawn(pace, Box::new(work))
+}
+
+/// Has a thread wait for the next [`spawn`], if there is none yet. To be called where nobody waits for anything, by such threads as
+/// may call that.
+pub(super) fn keep_spare() {
+    SPARE.keep();
+}
+
+#[cfg(test)]
+pub(super) fn has_spare() -> bool {
+    SPARE.waiting().is_some()
+}
+
+impl Spare {
+    fn waiting(&self) -> MutexGuard<'_, Option<SyncSender<(Pace, Work)>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(&self, pace: Pace, work: Work) -> io::Result<()> {
+        let waiting = self.waiting().take();
+        let (pace, work) = match waiting {
+            None => (pace, work),
+            Some(spare) => match spare.send((pace, work)) {
+                Ok(()) => return Ok(()),
+                Err(SendError(back)) => back,
+            },
+        };
+        start(move || run(pace, work))
+    }
+
+    fn keep(&self) {
+        let mut waiting = self.waiting();
+        if waiting.is_some() {
+            return;
+        }
+        let (send, receive) = sync_channel(1);
+        let started = start(move || {
+            if let Ok((pace, work)) = receive.recv() {
+                run(pace, work);
+            }
+        });
+        // Without, the next one starts its own, or hears why not.
+        *waiting = started.is_ok().then_some(send);
+    }
+}
+
+/// A thread that has taken the first step.
+fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = thread::Builder::new().name("answer".to_owned()).spawn(move || {
+        be_nicer(FIRST.by);
         work();
-    })
+    });
+    thread.map(drop)
+}
+
+fn run(pace: Pace, work: Work) {
+    let (steps, at_once) = pace.steps();
+    let (now, later) = steps.split_at(at_once);
+    now.iter().for_each(|step| be_nicer(step.by));
+    STEPS.set(later);
+    let _in_turns = InTurns::begin(pace.before_turns());
+    work();
 }
 
 /// Makes way for others, if it is time. To be called now and then by what works, where it holds nothing that others wait for.
@@ -118,18 +190,18 @@ mod tests {
     }
 
     /// The nice values of a thread before it works, and as it goes on, above that of this one.
-    fn values(pace: Pace) -> [i32; 4] {
+    fn values(spare: &Spare, pace: Pace) -> [i32; 4] {
         let (told, values) = std::sync::mpsc::channel();
         let here = nice();
-        let thread = spawn(pace, move || {
+        let work = move || {
             told.send(nice()).unwrap();
             for time in [Duration::ZERO, SECOND.after, THIRD.after] {
                 work_for(time);
                 make_way();
                 told.send(nice()).unwrap();
             }
-        });
-        thread.unwrap().join().unwrap();
+        };
+        spare.spawn(pace, Box::new(work)).unwrap();
         let mut all = [0; 4];
         for value in &mut all {
             *value = values.recv().unwrap() - here;
@@ -143,19 +215,57 @@ mod tests {
         // Who runs the tests may be nice already; there is nothing beyond 19.
         let most = 19 - nice();
         let [first, second, third] = [5, 10, 19].map(|by| by.min(most));
-        // The second look may come late, on a machine that is busy.
-        let short = values(Pace::Short);
-        assert_eq!((short[0], short[2], short[3]), (first, second, third));
-        assert!([first, second].contains(&short[1]), "{short:?}");
-        assert_eq!(values(Pace::Crowded), [first, third, third, third]);
-        assert_eq!(values(Pace::Steady), [second; 4]);
+        for has_waited in [false, true] {
+            let spare = Spare(Mutex::new(None));
+            let values = |pace| {
+                if has_waited {
+                    spare.keep();
+                }
+                values(&spare, pace)
+            };
+            // The second look may come late, on a machine that is busy.
+            let short = values(Pace::Short);
+            assert_eq!((short[0], short[2], short[3]), (first, second, third));
+            assert!([first, second].contains(&short[1]), "{short:?}");
+            assert_eq!(values(Pace::Crowded), [first, third, third, third]);
+            assert_eq!(values(Pace::Steady), [second; 4]);
+        }
+    }
+
+    #[test]
+    fn one_thread_waits_and_works_once() {
+        let spare = Spare(Mutex::new(None));
+        let (told, threads) = std::sync::mpsc::channel();
+        let spawn = || {
+            let told = told.clone();
+            spare.spawn(Pace::Short, Box::new(move || told.send(thread::current().id()).unwrap())).unwrap();
+            threads.recv().unwrap()
+        };
+        let without = spawn();
+        spare.keep();
+        spare.keep();
+        assert!(spare.waiting().is_some());
+        let waited = spawn();
+        assert!(spare.waiting().is_none(), "the one that waited has taken it");
+        let after = spawn();
+        assert!(without != waited && waited != after && after != without);
+    }
+
+    #[test]
+    fn what_a_spare_thread_cannot_take_is_done_all_the_same() {
+        let (send, receive) = sync_channel(1);
+        drop(receive);
+        let spare = Spare(Mutex::new(Some(send)));
+        let (told, done) = std::sync::mpsc::channel();
+        spare.spawn(Pace::Short, Box::new(move || told.send(()).unwrap())).unwrap();
+        done.recv().unwrap();
     }
 
     #[test]
     fn a_thread_whose_client_has_others_goes_on_once_it_has_a_turn() {
         let give_back = turns::take_all();
         let (told, passed) = std::sync::mpsc::channel();
-        let thread = spawn(Pace::Crowded, move || {
+        let spawned = spawn(Pace::Crowded, move || {
             work_for(Duration::from_millis(1));
             told.send(()).unwrap();
             make_way();
@@ -166,6 +276,6 @@ mod tests {
         assert!(none.is_err(), "it went on without a turn");
         give_back();
         passed.recv_timeout(Duration::from_secs(60)).unwrap();
-        thread.unwrap().join().unwrap();
+        spawned.unwrap();
     }
 }

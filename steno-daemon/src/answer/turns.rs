@@ -65,13 +65,14 @@ struct Work {
 pub(super) struct InTurns(());
 
 impl InTurns {
-    /// The calling thread takes turns, the first one after it has worked `for_so_long`.
+    /// The calling thread takes turns, the first one after it has worked `for_so_long`. It is new, so that what it has done until now
+    /// does not count: to ask the kernel takes as long as a short search.
     pub(super) fn begin(for_so_long: Duration) -> Self {
-        Self::with(&TURNS, for_so_long)
+        Self::with(&TURNS, for_so_long, Duration::ZERO)
     }
 
-    fn with(turns: &'static Turns, for_so_long: Duration) -> Self {
-        let (since, ready) = (Instant::now(), ready().unwrap_or_default());
+    fn with(turns: &'static Turns, for_so_long: Duration, ready: Duration) -> Self {
+        let since = Instant::now();
         WORK.set(Some(Work { turns, has_turn: false, for_so_long, since, ready }));
         Self(())
     }
@@ -205,7 +206,7 @@ mod tests {
         scope(|scope| {
             for _ in 0..8 {
                 let _thread = scope.spawn(|| {
-                    let _in_turns = InTurns::with(turns, TURN);
+                    let _in_turns = InTurns::with(turns, TURN, ready().unwrap_or_default());
                     for _ in 0..5 {
                         compute_for(TURN);
                         wait();
@@ -250,7 +251,7 @@ mod tests {
     #[test]
     fn who_waits_for_something_else_needs_no_turn() {
         let turns = turns(1);
-        let _in_turns = InTurns::with(turns, TURN);
+        let _in_turns = InTurns::with(turns, TURN, ready().unwrap_or_default());
         sleep(TURN * 4);
         wait();
         assert_eq!(has_turn(), ready().is_none(), "a kernel that does not tell takes it for work");
@@ -265,7 +266,7 @@ mod tests {
     #[test]
     fn the_first_turn_can_be_due_at_once() {
         let turns = turns(1);
-        let _in_turns = InTurns::with(turns, Duration::ZERO);
+        let _in_turns = InTurns::with(turns, Duration::ZERO, ready().unwrap_or_default());
         compute_for(Duration::from_millis(1));
         wait();
         assert!(has_turn());
@@ -277,7 +278,7 @@ mod tests {
     fn who_is_new_needs_no_turn_and_who_takes_none_is_not_held_up() {
         let turns = turns(1);
         assert!(turns.wait(PATIENCE));
-        let in_turns = InTurns::with(turns, TURN);
+        let in_turns = InTurns::with(turns, TURN, ready().unwrap_or_default());
         wait();
         assert_eq!(turns.counts().asked, 1);
         drop(in_turns);

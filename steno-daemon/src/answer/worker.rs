@@ -234,6 +234,8 @@ impl<T> Worker<T> {
             hang_up.now();
         }
         place.give_back();
+        // Not by this thread: it has become nice.
+        drop(runtime.spawn(async { below::keep_spare() }));
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     support::{Served, TestStore, within},
     take,
 };
-use crate::answer::{Bounds, Part};
+use crate::answer::{Bounds, Part, below};
 
 /// Files that this process has open below `root`: those of queries.
 fn open_files(root: &std::path::Path) -> usize {
@@ -90,6 +90,19 @@ async fn an_answer_keeps_its_place_until_its_end_is_taken_or_it_is_dropped() {
     assert_eq!(served.answers.queries().running, 0, "at once, so that the client may ask again");
     drop(served.answers.packets(ask("udp")).await.unwrap());
     served.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_leaves_a_thread_for_the_next_one() {
+    let served = Served::new(TestStore::new(1, 1, 10, 10), Bounds::default()).await;
+    let left = async {
+        // Answers of other tests take it and leave one, too.
+        while !below::has_spare() {
+            drop(served.answers.packets(ask("udp")).await.unwrap());
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within("a thread waits", left).await;
 }
 
 fn ask(query: &str) -> crate::answer::Ask {
