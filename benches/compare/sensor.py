@@ -145,7 +145,9 @@ def answer_records(body):
 
 def timed(command, out):
     """bytes and seconds of a command that writes into `out`"""
-    begun = time.perf_counter()
     with open(out, "wb") as f:
+        # What an earlier one has left is gone by now.
+        begun = time.perf_counter()
         subprocess.run([str(c) for c in command], stdout=f, stderr=subprocess.DEVNULL, check=True)
-    return os.path.getsize(out), time.perf_counter() - begun
+        seconds = time.perf_counter() - begun
+    return os.path.getsize(out), seconds

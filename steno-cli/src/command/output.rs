@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
@@ -19,8 +20,9 @@ pub(super) enum Reader {
 
 /// The place that a capture file is written to, record by whole record.
 pub(super) enum Output {
-    /// Standard output.
-    Stdout(io::StdoutLock<'static>),
+    /// Standard output, without the buffer of lines that the library has before it: that looks for their ends, and writes what
+    /// comes after the last one apart.
+    Stdout(File),
     /// A file.
     File {
         /// The file.
@@ -38,7 +40,8 @@ impl Output {
     /// Opens the file, emptying it where it exists; standard output for `-`.
     pub(super) fn open(path: &Path) -> Result<Self, CommandError> {
         if path.as_os_str() == "-" {
-            return Ok(Self::Stdout(io::stdout().lock()));
+            let own = io::stdout().as_fd().try_clone_to_owned();
+            return own.map(|fd| Self::Stdout(File::from(fd))).map_err(CommandError::Stdout);
         }
         let existed = path.exists();
         let opened = OpenOptions::new().write(true).create(true).truncate(true).open(path);
@@ -50,7 +53,7 @@ impl Output {
     /// stays a capture that can be read; one that got none is removed, unless it was there before.
     pub(super) fn write(&mut self, records: &[u8]) -> Result<Reader, CommandError> {
         match self {
-            Self::Stdout(out) => match out.write_all(records).and_then(|()| out.flush()) {
+            Self::Stdout(out) => match out.write_all(records) {
                 Ok(()) => Ok(Reader::There),
                 Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
                 Err(e) => Err(CommandError::Stdout(e)),
