@@ -183,6 +183,9 @@ fn place(fields: &mut Fields<'_, '_>, threads: Vec<RawThread>) -> Vec<ThreadConf
     if one.is_some() && !several.is_empty() {
         fields.error("Interfaces", "given beside Interface; take one of them out");
     }
+    for (i, _) in several.iter().enumerate().filter(|(_, name)| name.is_empty()) {
+        fields.error(&format!("Interfaces[{i}]"), "empty; name an interface there, or take it out");
+    }
     let turns: Vec<String> = if several.is_empty() { one.into_iter().collect() } else { several };
     let mut turn = turns.iter().cycle();
     let mut placed: Vec<(ThreadConfig, String)> = Vec::new();
@@ -196,7 +199,8 @@ fn place(fields: &mut Fields<'_, '_>, threads: Vec<RawThread>) -> Vec<ThreadConf
         }
         placed.push((config, path));
     }
-    for interface in turns.iter().filter(|name| !placed.iter().any(|(thread, _)| thread.interface == **name)) {
+    let named = turns.iter().filter(|name| !name.is_empty());
+    for interface in named.filter(|name| !placed.iter().any(|(thread, _)| thread.interface == **name)) {
         fields.error("Interfaces", format!("no thread is left for {interface:?}; add one to Threads"));
     }
     apart(fields, &placed);

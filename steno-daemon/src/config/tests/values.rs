@@ -86,6 +86,9 @@ fn interfaces_go_to_threads_in_turn_but_for_those_that_name_theirs() {
     assert_eq!(errors(&text), ["Interfaces: no thread is left for \"b\"; add one to Threads"]);
     let text = format!(r#"{{"Threads":[{}],"Interfaces":["a"],"Interface":"b"}}"#, threads(1, ""));
     assert_eq!(errors(&text), ["Interfaces: given beside Interface; take one of them out"]);
+    // Found by fuzzing: one that is empty was given to a thread.
+    let text = format!(r#"{{"Threads":[{}],"Interfaces":["a",""]}}"#, threads(2, ""));
+    assert_eq!(errors(&text), ["Interfaces[1]: empty; name an interface there, or take it out"]);
 }
 
 #[test]
