@@ -103,6 +103,8 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
     let asked = Asked::of(sources.first().map(|source| source.interface()));
     let own: Vec<_> = places.iter().flat_map(|place| [&place.packets_dir, &place.index_dir]).cloned().collect();
     sandbox::confine(&own, flags.seccomp.unwrap_or(Seccomp::Kill));
+    // Making filters and rules took more than anything that is made from now on but the log.
+    steno_core::give_back_memory();
     console::print_apart();
     let signals = signals.obey(Arc::clone(&stop), control.clone())?;
     let parts = Parts { flags, filter, cpus, kind, clock, stop: Arc::clone(&stop), control: control.clone() };

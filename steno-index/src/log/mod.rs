@@ -2,7 +2,7 @@
 //! `docs/format/index.md` section 7).
 //!
 //! [`Log::note`] is on the capture path: it hashes nothing, takes no lock, and allocates a chunk of memory once in
-//! 32,768 slots. [`Entries`] reads a log back, also from bytes that another process wrote, and believes none of them.
+//! 32,767 slots. [`Entries`] reads a log back, also from bytes that another process wrote, and believes none of them.
 
 mod entries;
 mod shared;

@@ -13,8 +13,8 @@ use super::{
     },
 };
 
-/// Slots of a chunk: 1 MiB.
-const CHUNK_SLOTS: usize = (1 << 20) / SLOT_BYTES;
+/// Slots of a chunk: 1 MiB with what the allocator keeps beside them, so that none takes a page more than it fills.
+const CHUNK_SLOTS: usize = (1 << 20) / SLOT_BYTES - 1;
 
 /// A block of the packet file, once all its packets have been noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
