@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import time
 
+import cost
 import segments
 from host import BIN, Process, drop_caches, quiet
 from sensor import Sensor, timed
@@ -51,7 +52,7 @@ def of_segments(bench, report):
             def ask(query, cold):
                 if cold:
                     drop_caches()
-                return sensor.ask(query, connection)[2] * 1e3
+                return connection.ask(query)[2] * 1e3
 
             nothing = [middle(lambda: ask(segments.NOTHING, cold)) for cold in (False, True)]
             everywhere = middle(lambda: ask(segments.NEEDLE, False), 1 if count > 10_000 else 3)
@@ -71,32 +72,59 @@ def address_of(counts, hits):
 
 
 def of_packets_and_hits(bench, report):
-    """One segment of more and more packets, each cut to 60 bytes so that the largest one is still a file of less than 4 GiB."""
+    """Stores of more and more packets, each cut to 60 bytes."""
     rows, directory = [], bench.directory / "packets"
     for packets in [n // bench.less for n in (10_000, 100_000, 1_000_000, 10_000_000)]:
         shutil.rmtree(directory, ignore_errors=True)
         plain, pcap = bench.traffic.small(packets), bench.directory / "one.pcap"
         segments.with_needle(plain, pcap, packets)
         quiet(BIN / "steno", "import", pcap, "--store", directory)
-        packet_files = list((directory / "PKT0").iterdir())
-        index = sum((directory / "IDX0" / f.name).stat().st_size for f in packet_files)
-        cpu, most = map(sum, zip(*(built(bench, f) for f in packet_files)))
-        with bench.link() as link, Sensor("steno", directory, link, segments.IDLE) as sensor:
-            sensor.settled(segments.NEEDLE, 1, pause=0.01)
-            connection = sensor.connect()
-            ask = lambda query: middle(lambda: sensor.ask(query, connection)[2] * 1e3, 9)
-            rows.append([f"{packets:,}", str(len(packet_files)), f"{index / packets:.2f}", f"{cpu / packets * 1e9:.0f}",
-                         f"{most / len(packet_files) / 1e6:.0f}",
-                         f"{ask(segments.NOTHING):.3g}", f"{ask(segments.NEEDLE):.3g}", f"{resident(sensor):.0f}"])
-            connection.close()
+        with row_of(bench, directory, packets, rows) as sensor:
             if packets == 10_000_000 // bench.less:
                 of_hits(bench, report, sensor, plain, packets)
         plain.unlink()
     shutil.rmtree(directory)
-    report.plain("scale of packets", ["packets", "segments of `steno import`", "index, bytes a packet",
-                                      "reading and indexing, ns a packet", "memory of that, MB a segment", "no hit, ms",
-                                      "one hit, ms", "daemon, MB"], rows,
+    with row_of(bench, directory, captured(bench, directory, 30_000_000 // bench.less), rows):
+        pass
+    shutil.rmtree(directory)
+    report.plain("scale of packets", ["packets", "segments", "index, bytes a packet", "reading and indexing, ns a packet",
+                                      "memory of that, MB a segment", "no hit, ms", "one hit, ms", "daemon, MB"], rows,
                  {"index, bytes a packet": 2, "indexing, ns a packet": 3, "no hit, ms": 5, "one hit, ms": 6})
+
+
+@contextlib.contextmanager
+def row_of(bench, directory, packets, rows):
+    """Adds what a store of so many packets costs; the sensor is there meanwhile."""
+    packet_files = list((directory / "PKT0").iterdir())
+    index = sum((directory / "IDX0" / f.name).stat().st_size for f in packet_files)
+    cpu, most = map(sum, zip(*(built(bench, f) for f in packet_files)))
+    with bench.link() as link, Sensor("steno", directory, link, segments.IDLE) as sensor:
+        sensor.settled(segments.NEEDLE, 1, pause=0.01)
+        connection = sensor.connect()
+        ask = lambda query: middle(lambda: connection.ask(query)[2] * 1e3, 9)
+        rows.append([f"{packets:,}", str(len(packet_files)), f"{index / packets:.2f}", f"{cpu / packets * 1e9:.0f}",
+                     f"{most / len(packet_files) / 1e6:.0f}",
+                     f"{ask(segments.NOTHING):.3g}", f"{ask(segments.NEEDLE):.3g}", f"{resident(sensor):.0f}"])
+        connection.close()
+        yield sensor
+
+
+def captured(bench, directory, packets, loops=30):
+    """As many packets in one file as it takes, where `steno import` begins a new one after 4 million; each of 42 bytes, that of no
+    loop of an address of another one, and a needle behind them."""
+    needle = bench.directory / "needle.pcap"
+    plain = bench.traffic.smallest(packets // loops)
+    segments.with_needle(plain, needle, 1)
+    with bench.link() as link:
+        process = OURS.start(link, directory, 256, cost.ONE_FILE)
+        link.replay(plain, "--pps=300000", f"--loop={loops}", "--unique-ip")
+        link.replay(needle)
+        # The last block comes by its timer.
+        bench.pause(1.5)
+        OURS.end(process, directory, 300)
+    stored = OURS.stored(directory)
+    assert stored == packets // loops * loops + 1, f"{stored} packets of {packets} and a needle"
+    return stored
 
 
 def built(bench, packet_file):

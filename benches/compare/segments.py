@@ -87,7 +87,7 @@ def asked(bench, sensors, query, cold, figure):
             connection = sensor.connect()
             if cold:
                 drop_caches()
-            result = sensor.ask(query, connection)
+            result = connection.ask(query)
             connection.close()
             # Once before it counts.
             if i:

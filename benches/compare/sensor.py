@@ -1,5 +1,4 @@
 """A whole sensor, ours or 1.0.1's: the daemon with its own stenotype on a link, asked over mutual TLS."""
-import http.client
 import json
 import os
 import pathlib
@@ -10,10 +9,10 @@ import subprocess
 import sys
 import time
 
+from connection import PCAP_HEADER, Connection
 from host import BIN, Process, quiet, until
 
 PORT = 1234
-PCAP_HEADER = 24
 PROGRAMS = {
     "steno": (BIN / "stenographer", BIN / "stenotype", []),
     "1.0.1": ("/usr/sbin/stenographer", "/usr/sbin/stenotype", ["--no_watchdogs"]),
@@ -76,33 +75,13 @@ class Sensor:
         return [last for child in of(self.process.pid) for last in of(child) or [child]]
 
     def connect(self):
-        """A connection that is there before the clock runs."""
         certs = self.directory / "certs"
         context = ssl.create_default_context(cafile=str(certs / "ca_cert.pem"))
         context.load_cert_chain(certs / "client_cert.pem", certs / "client_key.pem")
         # Debian's stenokeys makes certificates that name no host.
         context.check_hostname = False
         with self.link.entered():
-            connection = http.client.HTTPSConnection("127.0.0.1", PORT, context=context, timeout=300)
-            connection.connect()
-        return connection
-
-    def ask(self, query, connection=None):
-        """The answer's bytes of pcap, and the seconds to its first packet (or its end) and to its end."""
-        own = connection or self.connect()
-        buffer, size, first = bytearray(1 << 20), 0, None
-        begun = time.perf_counter()
-        own.request("POST", "/query", body=query)
-        response = own.getresponse()
-        assert response.status == 200, f"{self.name}: {response.status} {response.read()}"
-        while got := response.readinto(buffer) if first else response.readinto(memoryview(buffer)[: PCAP_HEADER + 1]):
-            size += got
-            if first is None and size > PCAP_HEADER:
-                first = time.perf_counter() - begun
-        end = time.perf_counter() - begun
-        if connection is None:
-            own.close()
-        return size, first or end, end
+            return Connection(context, ("127.0.0.1", PORT))
 
     def packets(self, query):
         """how many packets the answer has"""
@@ -111,10 +90,10 @@ class Sensor:
     def answer(self, query):
         """the answer's bytes"""
         own = self.connect()
-        own.request("POST", "/query", body=query)
-        body = own.getresponse().read()
-        own.close()
-        return body
+        try:
+            return b"".join(own.answer(query))
+        finally:
+            own.close()
 
     def client(self, query):
         """its own client, as it is called: the answer comes to its standard output"""
@@ -129,7 +108,7 @@ class Sensor:
         def holds():
             try:
                 return self.packets(query) == packets
-            except (OSError, http.client.HTTPException):
+            except OSError:
                 return False
         until(f"{self.name} finds {packets} packets of {query}", holds, seconds, pause)
 

@@ -9,6 +9,7 @@ from host import SHARED, quiet
 RECORD = struct.Struct("<IIII")
 # 64 bytes on the wire, of which the last four are the checksum of the frame, which is not captured.
 SMALL = 60
+SMALLEST = 42
 LARGE = 60_000
 
 
@@ -41,6 +42,10 @@ class Traffic:
     def small(self, packets):
         """The flows of `imix`, every packet of 64 bytes."""
         return self._made(f"small{packets}", lambda out: cut(self.imix(packets), out, SMALL))
+
+    def smallest(self, packets):
+        """The same, each packet cut behind the ports: a packet file of 4 GiB holds 32 million of them."""
+        return self._made(f"smallest{packets}", lambda out: cut(self.imix(packets), out, SMALLEST))
 
     def small_worst(self, packets):
         return self._made(f"smallworst{packets}", lambda out: cut(self.worst(packets), out, SMALL))

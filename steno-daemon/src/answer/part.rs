@@ -97,6 +97,12 @@ impl<T> Parts<T> {
         Self { items, last: Some(last), ending: None, quiet, cancel, delivered, began }
     }
 
+    /// Items that are there and were not taken.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.items.len()
+    }
+
     fn rest(&mut self) {
         self.quiet.as_mut().reset(tokio::time::Instant::now() + PROGRESS_EVERY);
     }

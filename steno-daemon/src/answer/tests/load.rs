@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use steno_query::Options;
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 use tokio_stream::StreamExt;
 use tonic::Code;
 
@@ -12,7 +12,7 @@ use super::{
     support::{Served, TestStore, within},
     take,
 };
-use crate::answer::{Bounds, Part, below};
+use crate::answer::{Bounds, Part, below, turns};
 
 /// Files that this process has open below `root`: those of queries.
 fn open_files(root: &std::path::Path) -> usize {
@@ -89,6 +89,25 @@ async fn an_answer_keeps_its_place_until_its_end_is_taken_or_it_is_dropped() {
     }
     assert_eq!(served.answers.queries().running, 0, "at once, so that the client may ask again");
     drop(served.answers.packets(ask("udp")).await.unwrap());
+    served.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_whose_clients_take_nothing_have_no_turn() {
+    let served = Served::new(TestStore::new(1, 2, 3_000, 1_300), Bounds::default()).await;
+    let mut bulk = Vec::new();
+    // Of the later ones each needs a turn before it has found anything.
+    for _ in 0..8 {
+        bulk.push(served.answers.packets(ask("udp")).await.unwrap());
+    }
+    let all_wait = async {
+        while bulk.iter().any(|parts| parts.waiting() < 2) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within("all have found as much as may wait", all_wait).await;
+    spawn_blocking(|| turns::take_all()()).await.unwrap();
+    drop(bulk);
     served.idle().await;
 }
 
