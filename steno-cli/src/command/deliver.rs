@@ -5,10 +5,14 @@ use std::{
     ffi::{OsStr, OsString},
     io::{self, BufWriter, Write as _},
     os::unix::process::ExitStatusExt as _,
+    panic::resume_unwind,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{SyncSender, sync_channel},
+    thread,
 };
 
+use bytes::Bytes;
 use steno_core::{packet::Frame, pcap::Format};
 
 use super::{
@@ -20,14 +24,52 @@ use crate::{print::packet_line, sensor::pcap_packets};
 /// An answer that is being read.
 pub(super) trait Answering {
     /// The next whole records of a capture file; `None` at the end.
-    fn next_chunk(&mut self) -> Result<Option<&[u8]>, CommandError>;
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, CommandError>;
 }
 
-/// Into a file, or standard output for `-`.
+/// Chunks that may wait to be written.
+const AHEAD: usize = 2;
+
+/// Into a file, or standard output for `-`. What comes next is found, or received, while a chunk is written.
 pub(super) fn to_file(answer: &mut impl Answering, path: &Path) -> Result<Reader, CommandError> {
-    let mut output = Output::open(path)?;
+    let output = Output::open(path)?;
+    let (give, take) = sync_channel(AHEAD);
+    thread::scope(|scope| {
+        let writer = thread::Builder::new().name("writer".to_owned());
+        let writer = writer.spawn_scoped(scope, move || write_each(output, || Ok(take.recv().ok())));
+        let writer = writer.map_err(|e| CommandError::Program(format!("cannot start a thread that writes: {e}")))?;
+        let found = give_all(answer, &give);
+        drop(give);
+        match writer.join().unwrap_or_else(|panic| resume_unwind(panic)) {
+            Ok(Reader::There) => found.map(|()| Reader::There),
+            // Whatever became of the answer after that.
+            ended => ended,
+        }
+    })
+}
+
+/// The same for an answer that goes on with what is captured: each chunk is written before the next is waited for, so that a reader
+/// that is gone is noticed.
+pub(super) fn follow_to_file(answer: &mut impl Answering, path: &Path) -> Result<Reader, CommandError> {
+    write_each(Output::open(path)?, || answer.next_chunk())
+}
+
+/// Gives away all chunks, as long as somebody takes them.
+fn give_all(answer: &mut impl Answering, give: &SyncSender<Bytes>) -> Result<(), CommandError> {
     while let Some(records) = answer.next_chunk()? {
-        if output.write(records)? == Reader::Gone {
+        if give.send(records).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn write_each(
+    mut output: Output,
+    mut next: impl FnMut() -> Result<Option<Bytes>, CommandError>,
+) -> Result<Reader, CommandError> {
+    while let Some(records) = next()? {
+        if output.write(&records)? == Reader::Gone {
             return Ok(Reader::Gone);
         }
     }
@@ -74,7 +116,7 @@ impl Tcpdump<'_> {
 fn through(answer: &mut impl Answering, mut tcpdump: Child) -> Result<Printed, CommandError> {
     let handed = tcpdump.stdin.take().map_or(Ok(Reader::There), |mut pipe| {
         while let Some(records) = answer.next_chunk()? {
-            if let Err(e) = pipe.write_all(records) {
+            if let Err(e) = pipe.write_all(&records) {
                 if e.kind() != io::ErrorKind::BrokenPipe {
                     return Err(CommandError::Program(format!("cannot hand packets to tcpdump: {e}")));
                 }
@@ -108,7 +150,7 @@ pub(super) fn to_lines(answer: &mut impl Answering, format: Format) -> Result<Re
     loop {
         let next = answer.next_chunk();
         // What was found is shown, whatever became of the rest.
-        match print(next.as_ref().ok().copied().flatten().unwrap_or_default()) {
+        match print(next.as_ref().ok().and_then(Option::as_deref).unwrap_or_default()) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(Reader::Gone),
             printed => printed.map_err(CommandError::Stdout)?,
         }

@@ -20,7 +20,7 @@ use steno_query::{Answer, Options, Receipt, Store, parse};
 
 use super::{
     CommandError,
-    deliver::{Answering, Printed, Tcpdump, to_file, to_lines},
+    deliver::{Answering, Printed, Tcpdump, follow_to_file, to_file, to_lines},
     milliseconds,
     output::Reader,
     progress::Progress,
@@ -52,10 +52,10 @@ fn read_store(args: &ReadArgs, dir: &Path, interrupted: &Arc<AtomicBool>) -> Res
         ..Options::default()
     };
     let (delivered, receipt) = if args.follow {
-        let mut following = Following { answer: store.follow(&query, options), store: &store, chunk: Vec::new() };
+        let mut following = Following { answer: store.follow(&query, options), store: &store };
         (deliver(&mut following, args), following.answer.receipt())
     } else {
-        let mut stored = Stored { answer: store.answer(&query, options), chunk: Vec::new() };
+        let mut stored = Stored { answer: store.answer(&query, options) };
         (deliver(&mut stored, args), stored.answer.receipt())
     };
     // Whatever went wrong, the receipt says what was delivered before.
@@ -113,7 +113,7 @@ pub(super) fn verdict(ending: &Ending) -> Exit {
 
 fn deliver(answer: &mut impl Answering, args: &ReadArgs) -> Result<Reader, CommandError> {
     if let Some(path) = &args.write {
-        return to_file(answer, path);
+        return if args.follow { follow_to_file(answer, path) } else { to_file(answer, path) };
     }
     let tcpdump = Tcpdump {
         program: OsStr::new("tcpdump"),
@@ -135,14 +135,18 @@ fn deliver(answer: &mut impl Answering, args: &ReadArgs) -> Result<Reader, Comma
 /// An answer from files.
 struct Stored {
     answer: Answer,
-    /// Memory for its records.
-    chunk: Vec<u8>,
 }
 
 impl Answering for Stored {
-    fn next_chunk(&mut self) -> Result<Option<&[u8]>, CommandError> {
-        Ok(self.answer.next_chunk(&mut self.chunk).then_some(&self.chunk))
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, CommandError> {
+        Ok(chunk_of(&mut self.answer))
     }
+}
+
+/// The next records, in memory of their own.
+fn chunk_of(answer: &mut Answer) -> Option<Bytes> {
+    let mut chunk = Vec::new();
+    answer.next_chunk(&mut chunk).then(|| chunk.into())
 }
 
 /// How often a store is looked into for what was added.
@@ -152,15 +156,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 struct Following<'a> {
     answer: Answer,
     store: &'a Store,
-    /// Memory for its records.
-    chunk: Vec<u8>,
 }
 
 impl Answering for Following<'_> {
-    fn next_chunk(&mut self) -> Result<Option<&[u8]>, CommandError> {
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, CommandError> {
         loop {
-            if self.answer.next_chunk(&mut self.chunk) {
-                return Ok(Some(&self.chunk));
+            if let Some(chunk) = chunk_of(&mut self.answer) {
+                return Ok(Some(chunk));
             }
             if self.answer.has_ended() {
                 return Ok(None);
@@ -176,13 +178,11 @@ impl Answering for Following<'_> {
 pub(super) struct Remote<'s> {
     packets: Packets<'s>,
     progress: Progress,
-    /// The records that came last.
-    records: Bytes,
 }
 
 impl<'s> Remote<'s> {
     pub(super) fn new(packets: Packets<'s>, progress: Progress) -> Self {
-        Self { packets, progress, records: Bytes::new() }
+        Self { packets, progress }
     }
 
     /// The end of the answer, where it has come, and what has come. The answer ends with this.
@@ -193,17 +193,14 @@ impl<'s> Remote<'s> {
 }
 
 impl Answering for Remote<'_> {
-    fn next_chunk(&mut self) -> Result<Option<&[u8]>, CommandError> {
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, CommandError> {
         loop {
             let next = self.packets.next().inspect_err(|_| self.progress.clear())?;
             if let SoFar::Packets { packets, bytes } = self.packets.so_far() {
                 self.progress.packets(packets, bytes);
             }
             match next {
-                Next::Records(records) if !records.is_empty() => {
-                    self.records = records;
-                    return Ok(Some(&self.records));
-                }
+                Next::Records(records) if !records.is_empty() => return Ok(Some(records)),
                 Next::Records(_) | Next::Progress => {}
                 Next::End => {
                     self.progress.clear();
