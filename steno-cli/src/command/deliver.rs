@@ -31,7 +31,7 @@ pub(super) trait Answering {
 const AHEAD: usize = 2;
 
 /// Into a file, or standard output for `-`. What comes next is found, or received, while a chunk is written.
-pub(super) fn to_file(answer: &mut impl Answering, path: &Path) -> Result<Reader, CommandError> {
+pub(super) fn to_file<A: Answering>(answer: &mut A, path: &Path) -> Result<Reader, CommandError> {
     let output = Output::open(path)?;
     let (give, take) = sync_channel(AHEAD);
     thread::scope(|scope| {
@@ -50,7 +50,7 @@ pub(super) fn to_file(answer: &mut impl Answering, path: &Path) -> Result<Reader
 
 /// The same for an answer that goes on with what is captured: each chunk is written before the next is waited for, so that a reader
 /// that is gone is noticed.
-pub(super) fn follow_to_file(answer: &mut impl Answering, path: &Path) -> Result<Reader, CommandError> {
+pub(super) fn follow_to_file<A: Answering>(answer: &mut A, path: &Path) -> Result<Reader, CommandError> {
     write_each(Output::open(path)?, || answer.next_chunk())
 }
 
@@ -156,6 +156,61 @@ pub(super) fn to_lines(answer: &mut impl Answering, format: Format) -> Result<Re
         }
         if next?.is_none() {
             return Ok(Reader::There);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// So many chunks, each of its number, and then an end or a failure.
+    struct Fake {
+        chunks: u8,
+        given: u8,
+        fails: bool,
+    }
+
+    impl Fake {
+        fn new(chunks: u8, fails: bool) -> Self {
+            Self { chunks, given: 0, fails }
+        }
+    }
+
+    impl Answering for Fake {
+        fn next_chunk(&mut self) -> Result<Option<Bytes>, CommandError> {
+            if self.given < self.chunks {
+                self.given += 1;
+                return Ok(Some(vec![self.given; 1000].into()));
+            }
+            if self.fails { Err(CommandError::Program("broken off".to_owned())) } else { Ok(None) }
+        }
+    }
+
+    #[test]
+    fn all_that_came_is_written_in_order_whatever_comes_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let expected: Vec<u8> = (1..=20).flat_map(|n| [n; 1000]).collect();
+        for (name, fails) in [("whole", false), ("broken", true)] {
+            let path = dir.path().join(name);
+            let ended = to_file(&mut Fake::new(20, fails), &path);
+            match fails {
+                false => assert!(matches!(ended, Ok(Reader::There))),
+                true => assert_eq!(ended.err().unwrap().to_string(), "broken off"),
+            }
+            assert!(fs::read(&path).unwrap() == expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_ends_an_answer_and_is_told_before_what_came_after() {
+        for to in [to_file::<Fake> as fn(&mut Fake, &Path) -> _, follow_to_file::<Fake>] {
+            let mut answer = Fake::new(200, true);
+            let error = to(&mut answer, Path::new("/dev/full")).err().unwrap();
+            assert!(matches!(&error, CommandError::Cut { whole_bytes: 0, .. }), "{error}");
+            assert!(usize::from(answer.given) <= AHEAD + 2, "{} chunks were found for nothing", answer.given);
         }
     }
 }
