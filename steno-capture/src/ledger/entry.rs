@@ -69,7 +69,8 @@ impl Entry {
         if u32::from_str_radix(sum.strip_suffix('\n')?, 16).ok()? != crc32c::crc32c(body.as_bytes()) {
             return None;
         }
-        let mut lines = body.lines();
+        // A line ends with a line feed and nothing before it.
+        let mut lines = body.strip_suffix('\n')?.split('\n');
         let mut next = |word: &str| lines.next()?.strip_prefix(word)?.strip_prefix(' ').map(str::to_owned);
         let version = next("steno-ledger")?;
         let identity = Identity {
@@ -128,6 +129,17 @@ mod tests {
         ));
         let without_threads = Entry { threads: Vec::new(), ..entry() };
         assert_eq!(Entry::parse(&without_threads.to_string()), Some(without_threads));
+    }
+
+    /// Found by fuzzing: a carriage return at the end of a line was lost with each reading.
+    #[test]
+    fn a_line_is_read_to_its_end_and_has_one() {
+        let mut odd = entry();
+        odd.identity.boot.push_str("\r\r");
+        assert_eq!(Entry::parse(&odd.to_string()), Some(odd));
+        let text = entry().to_string();
+        let body = text.rsplit_once("\ncrc32c ").unwrap().0;
+        assert_eq!(Entry::parse(&format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes()))), None);
     }
 
     #[test]
