@@ -16,6 +16,21 @@ pub fn give_back_memory() {
     }
 }
 
+/// Has the allocator keep up to 16 MiB of freed memory, and take no piece below 4 MiB from the system by itself: for a program that
+/// lives briefly, and makes and frees large buffers all the while, each of which would come as pages that the kernel has to clear.
+///
+/// It sets `M_TRIM_THRESHOLD` and `M_MMAP_THRESHOLD` (mallopt(3)) of glibc; with other C libraries it does nothing.
+pub fn keep_freed_memory() {
+    // SAFETY: mallopt(3) sets two numbers, under the lock of the main pool; what it says of threads (MT-Unsafe init) is about the
+    // first allocation of a process, which is long over when Rust code runs.
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "no crate wraps mallopt(3)")]
+    unsafe {
+        let _ = libc::mallopt(libc::M_TRIM_THRESHOLD, 16 << 20);
+        let _ = libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[cfg(target_env = "gnu")]

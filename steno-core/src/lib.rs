@@ -22,7 +22,7 @@ mod units;
 
 pub use chain::chain;
 pub use clock::{Clock, FixedClock, SystemClock};
-pub use heap::give_back_memory;
+pub use heap::{give_back_memory, keep_freed_memory};
 pub use lease::is_written_elsewhere;
 pub use map::FileMap;
 pub use units::{BLOCK_BYTES, PacketNo, ParseSegmentIdError, Position, SegmentId, TimestampNs};

@@ -33,6 +33,8 @@ const AHEAD: usize = 2;
 /// Into a file, or standard output for `-`. What comes next is found, or received, while a chunk is written.
 pub(super) fn to_file<A: Answering>(answer: &mut A, path: &Path) -> Result<Reader, CommandError> {
     let output = Output::open(path)?;
+    // Each chunk is made here and freed by the one that writes.
+    steno_core::keep_freed_memory();
     let (give, take) = sync_channel(AHEAD);
     thread::scope(|scope| {
         let writer = thread::Builder::new().name("writer".to_owned());
