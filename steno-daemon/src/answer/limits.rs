@@ -92,7 +92,7 @@ struct Inner {
     most_of_one: u32,
     memory_bytes: u64,
     state: Mutex<State>,
-    /// How many run.
+    /// How many run; who waits hears of it when none does any more.
     running: watch::Sender<u32>,
     stopped: CancellationToken,
 }
@@ -161,7 +161,10 @@ impl Gate {
         state.next += 1;
         let _ = state.running.insert(number, Running { who, cancel: cancel.clone(), memory_bytes });
         drop(state);
-        self.0.running.send_modify(|running| *running += 1);
+        let _silently = self.0.running.send_if_modified(|running| {
+            *running += 1;
+            false
+        });
         Ok(Ticket { gate: self.clone(), number, cancel, memory_bytes, is_crowded: of_one >= CROWD })
     }
 
@@ -190,7 +193,7 @@ impl Gate {
         &self.0.stopped
     }
 
-    /// How many run, as that changes.
+    /// How many run, whenever that has become none.
     pub(super) fn watch(&self) -> watch::Receiver<u32> {
         self.0.running.subscribe()
     }
@@ -231,7 +234,10 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let _ = self.gate.state().running.remove(&self.number);
-        self.gate.0.running.send_modify(|running| *running = running.saturating_sub(1));
+        let _last = self.gate.0.running.send_if_modified(|running| {
+            *running = running.saturating_sub(1);
+            *running == 0
+        });
     }
 }
 
