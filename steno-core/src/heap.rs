@@ -21,13 +21,14 @@ pub fn give_back_memory() {
 ///
 /// It sets `M_TRIM_THRESHOLD` and `M_MMAP_THRESHOLD` (mallopt(3)) of glibc; with other C libraries it does nothing.
 pub fn keep_freed_memory() {
-    // SAFETY: mallopt(3) sets two numbers, under the lock of the main pool; what it says of threads (MT-Unsafe init) is about the
-    // first allocation of a process, which is long over when Rust code runs.
     #[cfg(target_env = "gnu")]
-    #[expect(unsafe_code, reason = "no crate wraps mallopt(3)")]
-    unsafe {
-        let _ = libc::mallopt(libc::M_TRIM_THRESHOLD, 16 << 20);
-        let _ = libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
+    for (what, bytes) in [(libc::M_TRIM_THRESHOLD, 16 << 20), (libc::M_MMAP_THRESHOLD, 4 << 20)] {
+        // SAFETY: mallopt(3) sets a number, under the lock of the main pool; what it says of threads (MT-Unsafe init) is about the
+        // first allocation of a process, which is long over when Rust code runs.
+        #[expect(unsafe_code, reason = "no crate wraps mallopt(3)")]
+        unsafe {
+            let _ = libc::mallopt(what, bytes);
+        }
     }
 }
 
