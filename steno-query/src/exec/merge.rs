@@ -14,6 +14,7 @@ use std::{
     panic::resume_unwind,
     sync::Arc,
     thread,
+    time::{Duration, Instant},
 };
 
 use steno_core::{TimestampNs, block::RawPacket, chain};
@@ -40,6 +41,8 @@ const FILES_OPEN_MAX: usize = 64;
 const AT_ONCE_MAX: usize = 256;
 /// Threads that do that: more than there are processors, for a disk that has to be asked is asked by all of them.
 const LOOKING_MAX: usize = 8;
+/// What a thread must have to do to be worth its start, which takes half as long.
+const WORTH_A_THREAD: Duration = Duration::from_micros(100);
 /// What was found in segments that are looked up before their turn may take one part in so many of the memory.
 const AHEAD_SHARE: u64 = 8;
 
@@ -72,9 +75,18 @@ pub(super) struct Merge {
     spare: Vec<u8>,
     /// How many segments are looked up at once.
     at_once: usize,
+    /// How long one of those of the last time took.
+    look_up_takes: Duration,
     /// The slot whose packets come next, and the packet delivered last.
     current: Option<usize>,
     delivered: Option<Entry>,
+}
+
+/// Threads for so many look-ups, if each takes so long.
+fn looking(count: usize, each: Duration) -> usize {
+    let work = each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+    let worth = work.as_nanos() / WORTH_A_THREAD.as_nanos();
+    usize::try_from(worth).unwrap_or(usize::MAX).clamp(1, LOOKING_MAX.min(count.max(1)))
 }
 
 /// What comes next.
@@ -179,6 +191,7 @@ impl Merge {
             hits_bytes: 0,
             spare: Vec::new(),
             at_once: 1,
+            look_up_takes: Duration::ZERO,
             current: None,
             delivered: None,
         }
@@ -354,7 +367,8 @@ impl Merge {
             let _same = self.waiting.pop();
             batch.push(next);
         }
-        let looked_up = self.look_up_all(&batch, interrupted);
+        let looked_up;
+        (looked_up, self.look_up_takes) = self.look_up_all(&batch, interrupted);
         let mut outcome = Ok(());
         let before = self.opened.len();
         for (key, looked_up) in batch.into_iter().zip(looked_up) {
@@ -372,21 +386,27 @@ impl Merge {
         self.take_up(key, looked_up)
     }
 
-    /// Looks up the segments of `batch`, by several threads where they are several.
-    fn look_up_all(&self, batch: &[Key], interrupted: Interrupted<'_>) -> Vec<LookedUp> {
+    /// Looks up the segments of `batch`, by as many threads as have enough to do; says how long one took.
+    fn look_up_all(&self, batch: &[Key], interrupted: Interrupted<'_>) -> (Vec<LookedUp>, Duration) {
         let Self { segments, matcher, times, room, .. } = self;
         let look = |keys: &[Key]| -> Vec<LookedUp> {
             let planned = keys.iter().filter_map(|key| segments.get(key.segment as usize));
             planned.map(|planned| planned.look_up(matcher, times, room, interrupted)).collect()
         };
-        if let [_] = batch {
-            return look(batch);
-        }
-        let (look, share) = (&look, batch.len().div_ceil(LOOKING_MAX).max(1));
-        thread::scope(|scope| {
-            let looking: Vec<_> = batch.chunks(share).map(|keys| scope.spawn(move || look(keys))).collect();
-            looking.into_iter().flat_map(|share| share.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-        })
+        let began = Instant::now();
+        let threads = looking(batch.len(), self.look_up_takes);
+        let found = match threads {
+            1 => look(batch),
+            _ => thread::scope(|scope| {
+                let look = &look;
+                let shares = batch.chunks(batch.len().div_ceil(threads));
+                let looking: Vec<_> = shares.map(|keys| scope.spawn(move || look(keys))).collect();
+                let found = looking.into_iter().flat_map(|share| share.join().unwrap_or_else(|e| resume_unwind(e)));
+                found.collect()
+            }),
+        };
+        let (all, of) = (u32::try_from(batch.len()).unwrap_or(u32::MAX), u32::try_from(threads).unwrap_or(1));
+        (found, began.elapsed().saturating_mul(of) / all.max(1))
     }
 
     /// Takes up what a look-up came to.
@@ -554,6 +574,29 @@ impl Planned {
         match &mut self.damage {
             Some((_, _, more)) => *more += 1,
             None => self.damage = Some((file, what, 0)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_look_segments_up_where_each_has_enough_to_do() {
+        let each = Duration::from_micros;
+        for (count, takes, expected) in [
+            (1, each(0), 1),
+            (1, each(90_000), 1),
+            (2, each(60_000), 2),
+            (8, each(10), 1),
+            (32, each(10), 3),
+            (256, each(10), LOOKING_MAX),
+            (256, Duration::ZERO, 1),
+            (usize::MAX, Duration::MAX, LOOKING_MAX),
+            (0, each(10), 1),
+        ] {
+            assert_eq!(looking(count, takes), expected, "{count} of {takes:?}");
         }
     }
 }
