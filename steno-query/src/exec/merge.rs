@@ -65,6 +65,8 @@ pub(super) struct Merge {
     segments: Vec<Planned>,
     waiting: BinaryHeap<Reverse<(Key, Source)>>,
     opened: BTreeMap<u32, Opened>,
+    /// Those of them whose packet file is open.
+    with_file: Vec<u32>,
     slots: Vec<Slot>,
     /// Slots that hold nothing.
     free: Vec<usize>,
@@ -185,6 +187,7 @@ impl Merge {
             segments: selected.into_iter().map(planned).collect(),
             waiting,
             opened: BTreeMap::new(),
+            with_file: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
             held_bytes: 0,
@@ -340,6 +343,7 @@ impl Merge {
     /// Forgets what was looked up of a segment.
     fn close(&mut self, segment: u32) {
         if let Some(opened) = self.opened.remove(&segment) {
+            self.with_file.retain(|with_file| *with_file != segment);
             self.hits_bytes = self.hits_bytes.saturating_sub(opened.memory_bytes());
         }
     }
@@ -447,7 +451,7 @@ impl Merge {
         };
         let at = self.slot_for(needed);
         if !self.opened.get(&key.segment).is_some_and(Opened::has_file) {
-            self.close_files();
+            self.close_files_before(key.segment);
         }
         let loaded = self.load_into(at, key.segment, block, from);
         self.recount(at);
@@ -515,11 +519,14 @@ impl Merge {
         true
     }
 
-    /// Keeps the number of open packet files bounded.
-    fn close_files(&mut self) {
-        if self.opened.values().filter(|opened| opened.has_file()).count() >= FILES_OPEN_MAX {
-            self.opened.values_mut().for_each(Opened::close_file);
+    /// Keeps the number of open packet files bounded: that of `segment` is about to be one more.
+    fn close_files_before(&mut self, segment: u32) {
+        if self.with_file.len() >= FILES_OPEN_MAX {
+            for with_file in self.with_file.drain(..) {
+                self.opened.get_mut(&with_file).into_iter().for_each(Opened::close_file);
+            }
         }
+        self.with_file.push(segment);
     }
 
     /// No more can be read of a segment.
