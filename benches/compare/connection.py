@@ -47,6 +47,15 @@ class Connection:
         end = time.perf_counter() - begun
         return size, first or end, end
 
+    def refused(self, query):
+        """The seconds until a request is refused, of which nothing is looked up."""
+        begun = time.perf_counter()
+        try:
+            list(self.answer(query))
+        except OSError:
+            return time.perf_counter() - begun
+        raise AssertionError(f"{query}: not refused")
+
     def _more(self):
         got = self.tls.recv(1 << 20)
         if not got:

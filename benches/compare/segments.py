@@ -1,6 +1,7 @@
 """Queries over many segments: such as find nothing, and such as find a needle."""
 import os
 import shutil
+import statistics
 
 from host import BIN, drop_caches, quiet
 from report import Mark, Row
@@ -79,19 +80,19 @@ def both(bench, directory, measure):
     shutil.rmtree(directory)
 
 
-def asked(bench, sensors, query, cold, figure):
-    """Rounds of one query, each sensor in turn, over connections that stand."""
+def asked(bench, sensors, cold, figure):
+    """Rounds of one request, each sensor in turn, over connections that stand; `figure` makes it, and gives what counts."""
     taken = {sensor.name: [] for sensor in sensors}
     for i in range(bench.rounds + 1):
         for sensor in sensors:
             connection = sensor.connect()
             if cold:
                 drop_caches()
-            result = connection.ask(query)
+            result = figure(connection)
             connection.close()
             # Once before it counts.
             if i:
-                taken[sensor.name].append(figure(result))
+                taken[sensor.name].append(result)
     return taken
 
 
@@ -108,7 +109,7 @@ def many(bench, report):
             for sensor in (ours, theirs):
                 sensor.settled(NEEDLE, count)
             for state in ("warm", "cold"):
-                taken = asked(bench, (ours, theirs), NOTHING, state == "cold", lambda r: r[2] * 1e3)
+                taken = asked(bench, (ours, theirs), state == "cold", lambda connection: connection.ask(NOTHING)[2] * 1e3)
                 report.add("segments", Row(f"`host` without a hit, {count:,} segments of one block, {state}", "ms", taken,
                                            Mark("1.0.1", at_most=0.1)))
         both(bench, directory, measure)
@@ -129,7 +130,10 @@ def needle(bench, report):
     def measure(ours, theirs):
         for sensor in (ours, theirs):
             sensor.settled(NEEDLE, 1)
-        taken = asked(bench, (ours, theirs), NEEDLE, True, lambda r: r[1] * 1e3)
+        taken = asked(bench, (ours, theirs), True, lambda connection: connection.ask(NEEDLE)[1] * 1e3)
         what = f"first packet of a needle in {count} segments of {len(segment[0]) / 1e6:.0f} MB, cold"
         report.add("needle", Row(what, "ms", taken, Mark("1.0.1", at_most=0.2)))
+        refused = asked(bench, (ours, theirs), True, lambda connection: connection.refused("no query") * 1e3)
+        shown = ", ".join(f"{name} {statistics.median(rounds):.3g} ms" for name, rounds in refused.items())
+        report.note("needle", f"A request that is refused, so that nothing is looked up or read: {shown}.")
     both(bench, directory, measure)

@@ -1,4 +1,5 @@
 """A whole sensor, ours or 1.0.1's: the daemon with its own stenotype on a link, asked over mutual TLS."""
+import contextlib
 import json
 import os
 import pathlib
@@ -70,7 +71,12 @@ class Sensor:
         """What captures: children of the daemon, or of the process that starts them for it."""
         def of(pid):
             task = pathlib.Path(f"/proc/{pid}/task")
-            return [int(child) for t in task.iterdir() for child in (t / "children").read_text().split()]
+            found = []
+            for thread in task.iterdir():
+                # One that answers may have ended.
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    found += map(int, (thread / "children").read_text().split())
+            return found
 
         return [last for child in of(self.process.pid) for last in of(child) or [child]]
 
