@@ -142,8 +142,9 @@ fn check_blocks(dir: &Path, thread: u32) {
             assert!(block.header().status & TP_STATUS_BLK_TMO != 0 || number == blocks);
             for packet in block.packets() {
                 let time = packet.unwrap().timestamp();
-                // Two processors may hand over what they got at the same time in either order.
-                assert!(time.as_ns() + 1_000_000 >= last && now - time.secs() < 30, "{time} after {last}");
+                // Two processors may hand over what they got at the same time in either order, and one of them may be held up
+                // before it does; but not until the next part is sent.
+                assert!(time.as_ns() + 500_000_000 >= last && now - time.secs() < 30, "{time} after {last}");
                 last = last.max(time.as_ns());
             }
         }
