@@ -94,7 +94,9 @@ async fn an_answer_keeps_its_place_until_its_end_is_taken_or_it_is_dropped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_whose_clients_take_nothing_have_no_turn() {
-    let served = Served::new(TestStore::new(1, 2, 3_000, 1_300), Bounds::default()).await;
+    // They are not ended for that meanwhile.
+    let bounds = Bounds { stall: Duration::from_secs(600), ..Bounds::default() };
+    let served = Served::new(TestStore::new(1, 2, 3_000, 1_300), bounds).await;
     let mut bulk = Vec::new();
     // Of the later ones each needs a turn before it has found anything.
     for _ in 0..8 {
