@@ -1,6 +1,7 @@
 //! The order of an answer, where it ends early, and the formats that it comes in.
 
 use std::{
+    fs, io,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -67,6 +68,23 @@ fn more_segments_than_files_may_be_open_are_merged() {
         store.add(0, 100_000_000 + segment, &packets, &Shape { block_bytes: 4096, ..Shape::default() });
     }
     assert_eq!(assert_scan(&store, "tcp"), 150 * 40);
+
+    let packet_file = store.packet_file(0, 100_000_000);
+    let directory = packet_file.parent().unwrap();
+    let open = || {
+        let links = fs::read_dir("/proc/self/fd").unwrap();
+        let file = |link: io::Result<fs::DirEntry>| fs::read_link(link.unwrap().path()).ok();
+        links.filter_map(file).filter(|file| file.starts_with(directory)).count()
+    };
+    let (mut answer, mut most, mut packets) = (store.open().answer(&query("tcp"), Options::default()), 0, 0);
+    while answer.next_packet().is_some() {
+        packets += 1;
+        if packets % 10 == 0 {
+            most = most.max(open());
+        }
+    }
+    assert_eq!(packets, 150 * 40);
+    assert!((32..=64).contains(&most), "{most} packet files were open at once");
 }
 
 #[test]
