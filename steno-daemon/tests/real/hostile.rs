@@ -261,8 +261,8 @@ fn sixty_four_clients_that_misbehave_cost_neither_packets_nor_answers() {
     let seconds: Option<u64> = std::env::var("STENO_HOSTILE").ok().map(|text| text.parse().unwrap());
     let (quiet, hostile) = (Duration::from_secs(seconds.map_or(4, |n| n / 3)), seconds.unwrap_or(15));
     bench.configure(&["--blocks=256", "--fileage_sec=10", "--uid=0", "--gid=0"], None);
-    let mut daemon = bench.start();
-    daemon.wait_for("capturing interface=\"v1\"");
+    let daemon = bench.start();
+    bench.wait_for_captures(1);
     let certs = CertDir::new(bench.data().join("certs"));
     let tls = client_tls(&certs.issue_client("mallory").unwrap()).unwrap().config;
     let mut client = Client::connect(&bench.data());

@@ -22,6 +22,7 @@ fn a_segment_is_answered_from_within_a_second_of_its_publication() {
     bench.configure(&FLAGS, None);
     let daemon = bench.start();
     let mut client = Client::connect(&bench.data());
+    bench.wait_for_captures(1);
     let traffic = Traffic::start(500);
     for _ in 0..4 {
         let before = bench.indexes(false);
@@ -40,8 +41,7 @@ fn a_segment_is_answered_from_within_a_second_of_its_publication() {
     let capture = &client.status().unwrap().captures[0];
     assert!(capture.speaks, "{capture:?}");
     let sent = traffic.stop();
-    until("all that was sent is sealed", || client.query("udp").unwrap().receipt.packets == sent);
-    let receipt = client.query("udp").unwrap().receipt;
+    let receipt = client.wait_for_packets("udp", sent);
     assert!(receipt.complete && receipt.gaps.is_empty() && receipt.kernel_drops == 0, "{receipt:?}");
     until("all is counted", || {
         client.metric("steno_capture_packets_total{interface=\"v1\",thread=\"0\"}")
@@ -70,6 +70,7 @@ fn field(status: &str, name: &str) -> String {
 fn every_thread_is_confined(bench: &Bench, before: &[&str], user: u32) {
     let daemon = bench.start_by(before);
     let mut client = Client::connect(&bench.data());
+    bench.wait_for_captures(1);
     let traffic = Traffic::start(500);
     until("its segments are answered from", || client.query("udp").unwrap().receipt.packets > 0);
     let stenotype = client.status().unwrap().captures.remove(0).pid;
@@ -95,7 +96,7 @@ fn every_thread_is_confined(bench: &Bench, before: &[&str], user: u32) {
         open.filter_map(|one| fs::read_link(one.path()).ok()).filter(|to| to.to_string_lossy().starts_with("socket:"));
     assert_eq!(sockets.count(), 2);
     let sent = traffic.stop();
-    until("all that was sent is sealed", || client.query("udp").unwrap().receipt.packets == sent);
+    let _ = client.wait_for_packets("udp", sent);
     let launcher = daemon.launcher().unwrap();
     assert_eq!(daemon.stop().code(), Some(0), "{}", bench.log());
     until("the launcher ends, too", || is_gone(launcher));
@@ -126,8 +127,8 @@ fn every_thread_is_confined_of_a_daemon_that_is_started_as_the_service_is() {
 fn a_daemon_whose_launcher_is_killed_ends_and_the_next_one_takes_capture_over() {
     let Some(bench) = Bench::enter() else { return };
     bench.configure(&FLAGS, None);
-    let mut first = bench.start();
-    first.wait_for("capturing interface=\"v1\"");
+    let first = bench.start();
+    bench.wait_for_captures(1);
     let stenotype = Orphan(first.stenotype().unwrap());
     kill_process(pid(first.launcher().unwrap()), Signal::KILL).unwrap();
     assert_eq!(first.wait().code(), Some(1), "{}", bench.log());
@@ -153,6 +154,7 @@ fn a_stenotype_that_gives_up_root_is_heard_and_writes_where_the_daemon_reads() {
     }
     let daemon = bench.start();
     let mut client = Client::connect(&bench.data());
+    bench.wait_for_captures(1);
     let traffic = Traffic::start(500);
     until("its segments are answered from", || client.query("udp").unwrap().receipt.packets > 0);
     let capture = client.status().unwrap().captures.remove(0);
@@ -163,7 +165,7 @@ fn a_stenotype_that_gives_up_root_is_heard_and_writes_where_the_daemon_reads() {
     assert_ne!(user, 0);
     assert!(ids.split_whitespace().all(|id| id == user.to_string()), "{ids} is not {user}");
     let sent = traffic.stop();
-    until("all that was sent is sealed", || client.query("udp").unwrap().receipt.packets == sent);
+    let _ = client.wait_for_packets("udp", sent);
     assert_eq!(daemon.stop().code(), Some(0), "{}", bench.log());
     assert!(bench.packet_files(true).is_empty());
 }
@@ -172,8 +174,8 @@ fn a_stenotype_that_gives_up_root_is_heard_and_writes_where_the_daemon_reads() {
 fn capture_goes_on_while_the_daemon_is_gone_and_the_next_one_takes_it_over() {
     let Some(bench) = Bench::enter() else { return };
     bench.configure(&FLAGS, None);
-    let mut first = bench.start();
-    first.wait_for("capturing interface=\"v1\"");
+    let first = bench.start();
+    bench.wait_for_captures(1);
     let stenotype = first.stenotype().unwrap();
     let traffic = Traffic::start(500);
     until("a segment is published", || !bench.indexes(false).is_empty());
@@ -192,8 +194,7 @@ fn capture_goes_on_while_the_daemon_is_gone_and_the_next_one_takes_it_over() {
     let before = client.segments().unwrap().len();
     until("its segments are noticed", || client.segments().unwrap().len() >= before + 2);
     let sent = traffic.stop();
-    until("all that was sent is sealed", || client.query("udp").unwrap().receipt.packets == sent);
-    let receipt = client.query("udp").unwrap().receipt;
+    let receipt = client.wait_for_packets("udp", sent);
     assert!(receipt.complete && receipt.gaps.is_empty(), "{receipt:?}");
     let status = client.status().unwrap();
     assert_eq!((status.captures[0].restarts, status.captures[0].speaks), (0, true));
@@ -206,8 +207,8 @@ fn capture_goes_on_while_the_daemon_is_gone_and_the_next_one_takes_it_over() {
 fn a_stenotype_whose_daemon_is_gone_seals_everything_when_it_is_asked_to_end() {
     let Some(bench) = Bench::enter() else { return };
     bench.configure(&["--blocks=32", "--fileage_sec=60", "-v", "--stats_blocks=1", "--uid=0", "--gid=0"], None);
-    let mut daemon = bench.start();
-    daemon.wait_for("capturing interface=\"v1\"");
+    let daemon = bench.start();
+    bench.wait_for_captures(1);
     let stenotype = daemon.stenotype().unwrap();
     let traffic = Traffic::start(500);
     thread::sleep(Duration::from_secs(1));

@@ -27,11 +27,11 @@ fn packets_are_found_before_their_file_is_sealed_and_the_same_ones_after() {
     let before = bench.indexes(false).len();
     let daemon = bench.start();
     let mut client = Client::connect(&bench.data());
-    until("it captures", || bench.log().contains("capturing interface=\"v1\""));
+    bench.wait_for_captures(1);
     let mut sent = 0;
     for _ in 0..3 {
         sent += burst(Duration::from_millis(400));
-        until("all are found", || client.query("udp port 9").unwrap().receipt.packets == sent);
+        let _ = client.wait_for_packets("udp port 9", sent);
     }
     let open = client.query("udp port 9").unwrap().receipt;
     assert_eq!(bench.indexes(false).len(), before, "nothing is sealed");
@@ -44,8 +44,7 @@ fn packets_are_found_before_their_file_is_sealed_and_the_same_ones_after() {
     assert_eq!(daemon.stop().code(), Some(0), "{}", bench.log());
     let daemon = bench.start();
     let mut client = Client::connect(&bench.data());
-    until("the store is listed", || client.query("udp port 9").unwrap().receipt.packets == sent);
-    let sealed = client.query("udp port 9").unwrap().receipt;
+    let sealed = client.wait_for_packets("udp port 9", sent);
     assert_eq!((sealed.packets, sealed.bytes, &sealed.blake3), (open.packets, open.bytes, &open.blake3));
     drop(daemon);
 }
@@ -56,7 +55,7 @@ fn no_packet_is_missed_or_found_twice_while_files_are_sealed() {
     bench.configure(&SHORT, None);
     let daemon = bench.start();
     let mut client = Client::connect(&bench.data());
-    until("it captures", || bench.log().contains("capturing interface=\"v1\""));
+    bench.wait_for_captures(1);
     let (mut sent, mut asked, mut sealed, mut turns) = (0, 0, 0, 0);
     while sealed < 4 {
         assert!(turns < 40, "in {turns} turns {sealed} files were sealed while a question was asked");
@@ -82,13 +81,11 @@ fn what_a_killed_capture_was_writing_is_found_all_the_while() {
     bench.configure(&LONG, None);
     let daemon = bench.start();
     let mut client = Client::connect(&bench.data());
-    let captures =
-        |times: usize| until("it captures", || bench.log().matches("capturing interface=\"v1\"").count() >= times);
-    captures(1);
+    bench.wait_for_captures(1);
     let mut sent = 0;
     for kill in 1..=3 {
         sent += burst(Duration::from_millis(500));
-        until("all are found", || client.query("udp port 9").unwrap().receipt.packets == sent);
+        let _ = client.wait_for_packets("udp port 9", sent);
         kill_process(pid(daemon.stenotype().unwrap()), Signal::KILL).unwrap();
         let begun = Instant::now();
         let recovered = || bench.log().matches("recovery of thread 0 is done").count() >= kill;
@@ -97,8 +94,8 @@ fn what_a_killed_capture_was_writing_is_found_all_the_while() {
             assert_eq!(receipt.packets, sent, "{receipt:?}");
             assert!(begun.elapsed() < Duration::from_secs(60), "{}", bench.log());
         }
-        captures(kill + 1);
-        until("it is found sealed", || client.query("udp port 9").unwrap().receipt.packets == sent);
+        bench.wait_for_captures(kill + 1);
+        let _ = client.wait_for_packets("udp port 9", sent);
     }
     drop(daemon);
 }
@@ -109,9 +106,7 @@ fn a_follower_gets_each_packet_once_while_files_are_sealed_and_captures_killed()
     bench.configure(&SHORT, None);
     let daemon = bench.start();
     let mut client = Client::connect(&bench.data());
-    let captures =
-        |times: usize| until("it captures", || bench.log().matches("capturing interface=\"v1\"").count() >= times);
-    captures(1);
+    bench.wait_for_captures(1);
     let mut sent = burst(Duration::from_millis(300));
     let followed = client.follow("udp port 9");
     let other = client.follow("udp port 9 and host 10.0.0.1");
@@ -119,12 +114,12 @@ fn a_follower_gets_each_packet_once_while_files_are_sealed_and_captures_killed()
         for i in 0..5 {
             sent += burst(Duration::from_millis(150 + 210 * i));
         }
-        until("all are found", || client.query("udp port 9").unwrap().receipt.packets == sent);
+        let _ = client.wait_for_packets("udp port 9", sent);
         let bytes = client.query("udp port 9").unwrap().receipt.bytes;
         until("all have come", || followed.load(Ordering::Relaxed) >= bytes);
         kill_process(pid(daemon.stenotype().unwrap()), Signal::KILL).unwrap();
-        captures(turn + 1);
-        until("it is found sealed", || client.query("udp port 9").unwrap().receipt.packets == sent);
+        bench.wait_for_captures(turn + 1);
+        let _ = client.wait_for_packets("udp port 9", sent);
         thread::sleep(Duration::from_millis(500));
         assert_eq!(followed.load(Ordering::Relaxed), bytes, "nothing comes twice");
     }
@@ -139,9 +134,9 @@ fn the_next_daemon_finds_what_is_in_the_open_file_of_the_capture_that_it_takes_o
     bench.configure(&LONG, None);
     let first = bench.start();
     let mut client = Client::connect(&bench.data());
-    until("it captures", || bench.log().contains("capturing interface=\"v1\""));
+    bench.wait_for_captures(1);
     let mut sent = burst(Duration::from_millis(500));
-    until("all are found", || client.query("udp port 9").unwrap().receipt.packets == sent);
+    let _ = client.wait_for_packets("udp port 9", sent);
     let stenotype = first.stenotype().unwrap();
     first.signal(Signal::KILL);
     let _killed = first.wait();
@@ -150,10 +145,9 @@ fn the_next_daemon_finds_what_is_in_the_open_file_of_the_capture_that_it_takes_o
     let second = bench.start();
     let mut client = Client::connect(&bench.data());
     until("it has called", || bench.log().contains("the stenotype that was taken over has called"));
-    until("all are found", || client.query("udp port 9").unwrap().receipt.packets == sent);
+    let _ = client.wait_for_packets("udp port 9", sent);
     sent += burst(Duration::from_millis(500));
-    until("all are found", || client.query("udp port 9").unwrap().receipt.packets == sent);
-    let open = client.query("udp port 9").unwrap().receipt;
+    let open = client.wait_for_packets("udp port 9", sent);
     assert!(open.complete && open.unsealed.is_empty(), "{open:?}");
     let status = client.status().unwrap();
     assert_eq!((status.captures[0].pid, status.captures[0].speaks), (stenotype, true), "{:?}", status.captures);

@@ -163,6 +163,12 @@ impl Bench {
         fs::read_to_string(self.root.path().join("log")).unwrap_or_default()
     }
 
+    /// Waits until captures on v1 have begun this often since the log does. What is sent before is captured by nobody: the daemon
+    /// takes clients before its stenotype has a socket.
+    pub(crate) fn wait_for_captures(&self, times: usize) {
+        until("it captures", || self.log().matches("capturing interface=\"v1\"").count() >= times);
+    }
+
     /// Names of indexes, ascending; hidden ones too, where asked for.
     pub(crate) fn indexes(&self, hidden: bool) -> Vec<String> {
         names(&self.data().join("IDX0"), hidden)
@@ -375,6 +381,20 @@ impl Client {
     pub(crate) fn query(&mut self, query: &str) -> Result<Answer, Status> {
         let (answer, end) = self.query_with_its_end(query);
         end.map(|()| answer.unwrap_or_else(|| panic!("{query:?} ended well and without a receipt")))
+    }
+
+    /// Waits until the query gives so many packets, and gives the receipt that says so. More are no answer that is waited for.
+    pub(crate) fn wait_for_packets(&mut self, query: &str, packets: u64) -> Receipt {
+        let begun = Instant::now();
+        loop {
+            let receipt = self.query(query).unwrap().receipt;
+            assert!(receipt.packets <= packets, "more than {packets} packets: {receipt:?}");
+            if receipt.packets == packets {
+                return receipt;
+            }
+            assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {packets} packets in {receipt:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Follows a query until the last clone of what counts its bytes is dropped.
