@@ -55,7 +55,7 @@ def of_segments(bench, report):
                 return connection.ask(query)[2] * 1e3
 
             nothing = [middle(lambda: ask(segments.NOTHING, cold)) for cold in (False, True)]
-            everywhere = middle(lambda: ask(segments.NEEDLE, False), 1 if count > 10_000 else 3)
+            everywhere = middle(lambda: ask(segments.NEEDLE, False))
             most = resident(sensor)
             connection.close()
             until("a catalogue file is written", (directory / "steno" / "IDX0" / ".catalogue").exists)

@@ -3,7 +3,8 @@
 //! One heap holds a lower bound for whatever may still come: for a segment that was not opened its earliest time, for a
 //! block that was not loaded likewise, for a loaded block its next packet. What is on top is opened, loaded or delivered.
 //! So the order is exact even where segments overlap, threads interleave, or a clock was set back, and a segment is opened
-//! only when its time comes: or a little before, by several threads, where nothing was found in those before it.
+//! only when its time comes: or a little before, by several threads, where nothing was found in those before it, or nothing that
+//! comes before it.
 //!
 //! Where the loaded blocks outgrow the memory allowed, the one whose next packet is latest is dropped, and read again from
 //! that packet on when its turn comes: its bound stays in the heap.
@@ -11,16 +12,14 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
-    panic::resume_unwind,
     sync::Arc,
-    thread,
-    time::{Duration, Instant},
 };
 
 use steno_core::{TimestampNs, block::RawPacket, chain};
 
 use super::{
     Options,
+    at_once::AtOnce,
     damage::Damage,
     hits::Hits,
     key::{Key, Source},
@@ -36,15 +35,6 @@ use crate::{
 
 /// Packet files that are kept open at once.
 const FILES_OPEN_MAX: usize = 64;
-
-/// Segments that are looked up at once at the most.
-const AT_ONCE_MAX: usize = 256;
-/// Threads that do that: more than there are processors, for a disk that has to be asked is asked by all of them.
-const LOOKING_MAX: usize = 8;
-/// What a thread must have to do to be worth its start, which takes half as long.
-const WORTH_A_THREAD: Duration = Duration::from_micros(100);
-/// What was found in segments that are looked up before their turn may take one part in so many of the memory.
-const AHEAD_SHARE: u64 = 8;
 
 /// The slot of a block that was not loaded yet.
 const NOT_LOADED: u32 = u32::MAX;
@@ -75,20 +65,10 @@ pub(super) struct Merge {
     hits_bytes: u64,
     /// Memory of a block of which only a part was kept.
     spare: Vec<u8>,
-    /// How many segments are looked up at once.
-    at_once: usize,
-    /// How long one of those of the last time took.
-    look_up_takes: Duration,
+    at_once: AtOnce,
     /// The slot whose packets come next, and the packet delivered last.
     current: Option<usize>,
     delivered: Option<Entry>,
-}
-
-/// Threads for so many look-ups, if each takes so long.
-fn looking(count: usize, each: Duration) -> usize {
-    let work = each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
-    let worth = work.as_nanos() / WORTH_A_THREAD.as_nanos();
-    usize::try_from(worth).unwrap_or(usize::MAX).clamp(1, LOOKING_MAX.min(count.max(1)))
 }
 
 /// What comes next.
@@ -193,8 +173,7 @@ impl Merge {
             held_bytes: 0,
             hits_bytes: 0,
             spare: Vec::new(),
-            at_once: 1,
-            look_up_takes: Duration::ZERO,
+            at_once: AtOnce::new(),
             current: None,
             delivered: None,
         }
@@ -260,7 +239,7 @@ impl Merge {
                 None => return false,
                 Some(Reverse((_, Source::Block { .. }))) => return true,
                 Some(Reverse((key, Source::Segment))) => {
-                    if interrupted().is_some() || self.open(key, interrupted).is_err() {
+                    if interrupted().is_some() || self.open_with_next(key, interrupted).is_err() {
                         return true;
                     }
                 }
@@ -356,61 +335,40 @@ impl Merge {
         slot.counted_bytes = now;
     }
 
-    /// Looks up the segment of `key`, and with it those that come next, the more of them the longer nothing was found; lets
-    /// their blocks wait.
+    /// Looks up the segment of `key`, and with it those that come next as long as no block does, the more of them the longer that
+    /// was so; lets their blocks wait.
     fn open_with_next(&mut self, key: Key, interrupted: Interrupted<'_>) -> Result<(), Truncation> {
-        let mut room = self.memory_bytes / AHEAD_SHARE;
+        let mut room = self.memory_bytes / AtOnce::SHARE;
         let mut batch = vec![key];
-        while batch.len() < self.at_once
-            && let Some(Reverse((next, Source::Segment))) = self.waiting.peek()
+        while batch.len() < self.at_once.most()
+            && let Some(next) = self.next_segment()
         {
-            let next = *next;
             let needed = self.segments.get(next.segment as usize).map_or(0, |planned| planned.most_hits_bytes);
             let Some(left) = room.checked_sub(needed) else { break };
             room = left;
             let _same = self.waiting.pop();
             batch.push(next);
         }
-        let looked_up;
-        (looked_up, self.look_up_takes) = self.look_up_all(&batch, interrupted);
+        let Self { segments, matcher, times, room, at_once, .. } = self;
+        let looked_up = at_once.look_up(&batch, |key| {
+            Some(segments.get(key.segment as usize)?.look_up(matcher, times, room, interrupted))
+        });
         let mut outcome = Ok(());
-        let before = self.opened.len();
         for (key, looked_up) in batch.into_iter().zip(looked_up) {
-            outcome = outcome.and(self.take_up(key, looked_up));
+            outcome = outcome.and(looked_up.map_or(Ok(()), |looked_up| self.take_up(key, looked_up)));
         }
-        let found_nothing = self.opened.len() == before;
-        self.at_once = if found_nothing { (self.at_once * 2).min(AT_ONCE_MAX) } else { 1 };
+        // Whatever was found, those that come now have to be opened before any of it.
+        let goes_on = self.next_segment().is_some();
+        self.at_once.learn(goes_on);
         outcome
     }
 
-    /// Looks a segment up, and lets its blocks wait.
-    fn open(&mut self, key: Key, interrupted: Interrupted<'_>) -> Result<(), Truncation> {
-        let Some(planned) = self.segments.get(key.segment as usize) else { return Ok(()) };
-        let looked_up = planned.look_up(&self.matcher, &self.times, &self.room, interrupted);
-        self.take_up(key, looked_up)
-    }
-
-    /// Looks up the segments of `batch`, by as many threads as have enough to do; says how long one took.
-    fn look_up_all(&self, batch: &[Key], interrupted: Interrupted<'_>) -> (Vec<LookedUp>, Duration) {
-        let Self { segments, matcher, times, room, .. } = self;
-        let look = |keys: &[Key]| -> Vec<LookedUp> {
-            let planned = keys.iter().filter_map(|key| segments.get(key.segment as usize));
-            planned.map(|planned| planned.look_up(matcher, times, room, interrupted)).collect()
-        };
-        let began = Instant::now();
-        let threads = looking(batch.len(), self.look_up_takes);
-        let found = match threads {
-            1 => look(batch),
-            _ => thread::scope(|scope| {
-                let look = &look;
-                let shares = batch.chunks(batch.len().div_ceil(threads));
-                let looking: Vec<_> = shares.map(|keys| scope.spawn(move || look(keys))).collect();
-                let found = looking.into_iter().flat_map(|share| share.join().unwrap_or_else(|e| resume_unwind(e)));
-                found.collect()
-            }),
-        };
-        let (all, of) = (u32::try_from(batch.len()).unwrap_or(u32::MAX), u32::try_from(threads).unwrap_or(1));
-        (found, began.elapsed().saturating_mul(of) / all.max(1))
+    /// The segment that comes next, if no block does.
+    fn next_segment(&self) -> Option<Key> {
+        match self.waiting.peek()? {
+            Reverse((key, Source::Segment)) => Some(*key),
+            Reverse((_, Source::Block { .. })) => None,
+        }
     }
 
     /// Takes up what a look-up came to.
@@ -581,29 +539,6 @@ impl Planned {
         match &mut self.damage {
             Some((_, _, more)) => *more += 1,
             None => self.damage = Some((file, what, 0)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn threads_look_segments_up_where_each_has_enough_to_do() {
-        let each = Duration::from_micros;
-        for (count, takes, expected) in [
-            (1, each(0), 1),
-            (1, each(90_000), 1),
-            (2, each(60_000), 2),
-            (8, each(10), 1),
-            (32, each(10), 3),
-            (256, each(10), LOOKING_MAX),
-            (256, Duration::ZERO, 1),
-            (usize::MAX, Duration::MAX, LOOKING_MAX),
-            (0, each(10), 1),
-        ] {
-            assert_eq!(looking(count, takes), expected, "{count} of {takes:?}");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! From a plan to the packets of the answer (steps 9 to 12 of the data flow).
 //!
-//! `merge` puts the packets of all segments in order, opening segments and loading blocks when their time comes; `opened`
+//! `merge` puts the packets of all segments in order, opening segments and loading blocks when their time comes, `at_once` has several looked up together; `opened`
 //! is a segment whose index has been looked up, `hits` which of its packets are wanted; `fetch` reads and checks them into
 //! a `loaded` block, by `pieces` where few are wanted, and from a `packet_file`. `candidates` does the work of both for a segment with an index of version 2;
 //! `in_memory` indexes packets that were read, for who wants their conversations. [`Answer`] hands packets or bytes of a capture file to the caller, keeps to the limits, and ends with
 //! a receipt. Reads are positional; memory is bounded by [`Options::memory_bytes`].
 
 mod answer;
+mod at_once;
 mod candidates;
 mod damage;
 mod fetch;
@@ -21,6 +22,7 @@ mod packet_file;
 mod pieces;
 
 pub use answer::{Answer, Packet};
+pub(crate) use at_once::AtOnce;
 pub(crate) use candidates::{Candidates, Seen};
 pub(crate) use damage::Damage;
 pub(crate) use in_memory::{index_scope, index_version2};

@@ -11,7 +11,7 @@ use steno_index::{Direction, Index};
 use super::{Asked, Fragments, Matched, Matcher, Of, Selected, Selection, Stop};
 use crate::{
     Query,
-    exec::{Candidates, Options, index_scope, index_version2},
+    exec::{AtOnce, Candidates, Options, index_scope, index_version2},
     receipt::{Outcome, Receipt, Tally, Truncation, Unreadable, Within, rfc3339},
     store::{Catalogue, Fault, KeptOpen, SegmentIndex, Version2Segment},
 };
@@ -101,36 +101,38 @@ pub(crate) fn explain(catalogue: &Catalogue, query: &Query, options: &Options) -
         receipt,
     };
     let mut tally = Tally::default();
-    for (at, each) in selected.iter().enumerate() {
-        if each.is_screened_out {
-            tally.note(&each.segment, Outcome::Skipped);
-            continue;
-        }
-        let looked_up = each.segment.index_within(catalogue.room()).map_err(Failure::Fault).and_then(|index| {
-            looking.look_up(each, index, &mut explanation.receipt).map_err(|stop| match stop {
-                Stop::Index(e) => Failure::Fault(Fault::of_index(&e)),
-                Stop::Packets(fault) => Failure::Fault(fault),
-                Stop::Interrupted(by) => Failure::Interrupted(by),
-            })
-        });
-        match looked_up {
-            Ok((_, estimate)) if estimate.packets_at_most == 0 => tally.note(&each.segment, Outcome::Skipped),
-            Ok((conversations, estimate)) => {
-                explanation.conversations += conversations;
-                explanation.estimate.add(&estimate);
-                tally.note(&each.segment, Outcome::Read);
-                explanation.add(SegmentPlan { file: each.segment.packet_name(), conversations, estimate });
+    let (skipped, wanted): (Vec<_>, Vec<_>) = selected.iter().partition(|each| each.is_screened_out);
+    skipped.into_iter().for_each(|each| tally.note(&each.segment, Outcome::Skipped));
+    let (mut left, mut at_once) = (wanted.as_slice(), AtOnce::new());
+    'segments: while !left.is_empty() {
+        let batch = left.get(..at_once.most()).unwrap_or(left);
+        let ahead = at_once.look_up(batch, |each| looking.look_up_ahead(each));
+        at_once.learn(ahead.iter().all(Option::is_some));
+        for (each, ahead) in batch.iter().zip(ahead) {
+            let looked_up = match ahead {
+                Some(found) => Ok(found),
+                None => looking.look_up(each, &mut explanation.receipt),
+            };
+            match looked_up {
+                Ok((_, estimate)) if estimate.packets_at_most == 0 => tally.note(&each.segment, Outcome::Skipped),
+                Ok((conversations, estimate)) => {
+                    explanation.conversations += conversations;
+                    explanation.estimate.add(&estimate);
+                    tally.note(&each.segment, Outcome::Read);
+                    explanation.add(SegmentPlan { file: each.segment.packet_name(), conversations, estimate });
+                }
+                Err(Failure::Fault(fault)) => explanation.receipt.unreadable.push(Unreadable {
+                    file: each.segment.index_name(),
+                    reason: fault.to_string(),
+                    may_hold_matches: true,
+                }),
+                Err(Failure::Interrupted(by)) => {
+                    explanation.receipt.truncated_by = Some(by);
+                    left.iter().for_each(|each| tally.note(&each.segment, Outcome::NotReached));
+                    break 'segments;
+                }
             }
-            Err(Failure::Fault(fault)) => explanation.receipt.unreadable.push(Unreadable {
-                file: each.segment.index_name(),
-                reason: fault.to_string(),
-                may_hold_matches: true,
-            }),
-            Err(Failure::Interrupted(by)) => {
-                explanation.receipt.truncated_by = Some(by);
-                selected.iter().skip(at).for_each(|each| tally.note(&each.segment, Outcome::NotReached));
-                break;
-            }
+            left = left.get(1..).unwrap_or_default();
         }
     }
     tally.add_to(&mut explanation.receipt.segments);
@@ -156,9 +158,32 @@ struct Looking<'a> {
 }
 
 impl Looking<'_> {
+    /// The conversations of a segment that match, and their packets, if its index alone tells; `None` else, and where something is
+    /// wrong: it is to be looked up when its turn comes.
+    fn look_up_ahead(&self, selected: &Selected) -> Option<(u64, Estimate)> {
+        let Self { asked, matcher, room, options } = *self;
+        if asked.is_divided(selected.first) {
+            return None;
+        }
+        match selected.segment.index_within(room).ok()? {
+            SegmentIndex::Native(index) => look_up(&index, Fragments::Joined, matcher, options).ok(),
+            SegmentIndex::Version2(segment) if asked.scope().is_none() => look_up_version2(segment, matcher).ok(),
+            SegmentIndex::Version2(_) => None,
+        }
+    }
+
     /// The conversations of a segment that match, and their packets. Where the index tells of others with them that are out of
     /// reach, the packets are read.
-    fn look_up(
+    fn look_up(&self, selected: &Selected, receipt: &mut Receipt) -> Result<(u64, Estimate), Failure> {
+        let index = selected.segment.index_within(self.room).map_err(Failure::Fault)?;
+        self.look_up_in(selected, index, receipt).map_err(|stop| match stop {
+            Stop::Index(e) => Failure::Fault(Fault::of_index(&e)),
+            Stop::Packets(fault) => Failure::Fault(fault),
+            Stop::Interrupted(by) => Failure::Interrupted(by),
+        })
+    }
+
+    fn look_up_in(
         &self,
         selected: &Selected,
         index: SegmentIndex,

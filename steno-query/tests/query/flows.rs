@@ -1,10 +1,13 @@
 //! Flows against a model that groups the packets of a scan, and what callers see of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use crate::{
     generate::{EPOCH_NS, expr, segment},
-    support::{Shape, Stored, TestStore, query},
+    support::{IndexKind, Shape, Stored, TestStore, query},
 };
 use proptest::{collection::vec, prelude::*};
 use steno_core::{TimestampNs, packet::Network, testkit::recipe};
@@ -163,4 +166,58 @@ fn memory_bounds_the_number_of_flows() {
     assert_eq!(flows.len(), 1);
     assert_eq!(flows.receipt().truncated_by, Some(Truncation::Memory));
     assert!(!flows.receipt().is_complete());
+}
+
+/// Segments that are looked up together, of which some have much, some nothing, and some are not what they should be, are each
+/// counted once and as if they were looked up one after the other.
+#[test]
+fn segments_that_are_looked_up_together_are_each_counted_once() {
+    const SEGMENTS: u64 = 60;
+    let (damaged, foreign, version2) = (17, 31, 23);
+    let mut store = TestStore::new();
+    for n in 0..SEGMENTS {
+        let hosts = match n % 10 {
+            9 => 200,
+            4 => 0,
+            some => some,
+        };
+        let line = |host: u64| format!("{n}.{host:03} ip 10.0.{}.{host} > 10.9.0.1 tcp 1000 > 80 data 9\n", n % 7);
+        let other = format!("{n}.9 ip 10.0.0.1 > 10.9.0.1 udp 1 > 2\n");
+        let packets = recipe(&((1..=hosts).map(line).collect::<String>() + &other)).unwrap();
+        let index = if n == version2 { IndexKind::Leveldb } else { IndexKind::Native };
+        store.add(0, n * 1_000_000, &packets, &Shape { index, ..Shape::default() });
+    }
+    fs::write(store.index_file(0, damaged * 1_000_000), "no index").unwrap();
+    fs::write(store.packet_file(0, foreign * 1_000_000), [0; 4096]).unwrap();
+    for text in ["tcp", "tcp and host 10.0.3.2", "net 10.0.1.0/24", "port 443"] {
+        let query = query(text);
+        let matching =
+            || store.packets().iter().filter(|p| p.segment != damaged * 1_000_000 && matches(&query.expr, &store, p));
+        let model: BTreeSet<_> = matching().map(|stored| conversation(&store, stored)).collect();
+        let segments: BTreeSet<_> = matching().map(|stored| stored.segment).collect();
+        let with_packets = matching().filter(|stored| stored.segment != version2 * 1_000_000).count();
+        let led_to = matching().filter(|stored| stored.segment == version2 * 1_000_000).count();
+        // With little memory those with much are not looked up before their turn.
+        for memory_bytes in [4 << 20, Options::MEMORY_BYTES] {
+            let options = Options { memory_bytes, ..Options::default() };
+            let flows = store.open().flows(&query, &options);
+            let receipt = flows.receipt();
+            assert_eq!(flows.len(), model.len(), "{text}: {receipt}");
+            assert_eq!(receipt.packets, matching().count() as u64, "{text}: {receipt}");
+            let unreadable: Vec<_> = receipt.unreadable.iter().map(|one| one.file.as_str()).collect();
+            let is_foreign_read = segments.contains(&(foreign * 1_000_000));
+            let expected = if is_foreign_read { &["IDX0/17000000", "PKT0/31000000"][..] } else { &["IDX0/17000000"] };
+            assert_eq!(unreadable, expected, "{text}");
+            let read = (segments.len() - usize::from(is_foreign_read)) as u64;
+            assert_eq!((receipt.segments.read, receipt.segments.not_reached), (read, 0), "{text}: {receipt}");
+
+            let explained = store.open().explain(&query, &options);
+            let estimate = explained.estimate;
+            assert_eq!(explained.segments.len(), segments.len(), "{text}: {explained}");
+            assert_eq!(explained.conversations, with_packets as u64, "{text}: {explained}");
+            assert_eq!(estimate.packets_at_least, with_packets as u64, "{text}: {explained}");
+            assert!(estimate.packets_at_most >= (with_packets + led_to) as u64, "{text}: {explained}");
+            assert_eq!(explained.receipt.unreadable.len(), 1, "{text}: {explained}");
+        }
+    }
 }
