@@ -11,6 +11,8 @@ pub mod audit;
 pub mod certs;
 pub mod json;
 pub mod places;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
 
 /// `steno.v1`: what a Steno sensor answers.
 #[expect(

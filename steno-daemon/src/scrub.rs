@@ -182,7 +182,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 mod tests {
     use std::{fs, path::Path};
 
-    use steno_core::testkit::{block_of, recipe};
+    use steno_core::testkit::{block_of, recipe, until};
     use steno_index::{Facts, index_packet_file};
     use steno_query::store::ThreadDirs;
 
@@ -211,14 +211,6 @@ mod tests {
         }
         let threads = vec![ThreadDirs { thread: 0, packets: dirs("PKT0"), index: dirs("IDX0") }];
         LiveStore::start(threads, Pins::new(), Arc::new(OpenFiles::default())).unwrap()
-    }
-
-    fn until(what: &str, done: impl Fn() -> bool) {
-        let began = Instant::now();
-        while !done() {
-            assert!(began.elapsed() < Duration::from_secs(30), "not in time: {what}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
     }
 
     #[test]

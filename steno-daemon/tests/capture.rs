@@ -13,7 +13,10 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use steno_core::{SegmentId, SystemClock, testkit::need};
+use steno_core::{
+    SegmentId, SystemClock,
+    testkit::{need, until},
+};
 use steno_daemon::capture::{
     BackoffPolicy, Capture, CaptureError, CaptureSettings, CaptureStatus, Change, ChildState, Counters, Exit, Kind,
     SegmentEvent, SegmentWatch, Source, ThreadDirectories,
@@ -61,14 +64,6 @@ fn settings(root: &Path, more_flags: &[&str]) -> CaptureSettings {
 
 fn start(settings: &CaptureSettings) -> Capture {
     Capture::start(settings.clone(), Arc::new(SystemClock), Arc::new(|_, _| {}), Arc::default()).unwrap()
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(Instant::now() < deadline, "not within 20 s: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn running_pid(capture: &Capture) -> Option<u32> {

@@ -9,7 +9,6 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -19,6 +18,7 @@ use rustix::{
     },
     process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
 };
+use steno_core::testkit::until;
 
 struct Launcher {
     process: Child,
@@ -80,14 +80,6 @@ impl Launcher {
         let mut said = String::new();
         let _ = self.process.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         (status.code(), said)
-    }
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

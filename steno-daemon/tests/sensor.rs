@@ -3,14 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    fs,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fs, sync::Arc, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
-use steno_core::SystemClock;
+use steno_core::{SystemClock, testkit::until};
 use steno_daemon::{
     capture::{CaptureSettings, ChildState, Source, ThreadDirectories},
     metrics::Metrics,
@@ -38,14 +34,6 @@ while :; do
   sleep 0.05
 done
 "#;
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !done() {
-        assert!(Instant::now() < deadline, "not within 30 s: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 fn value(metrics: &Metrics, series: &str) -> f64 {
     let text = metrics.encode().unwrap();

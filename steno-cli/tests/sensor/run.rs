@@ -10,9 +10,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-
-/// No run takes longer than this, however busy the machine is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) use steno_core::testkit::{PATIENCE, until};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -90,13 +88,4 @@ fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
 /// Runs `steno` with these arguments in `directory`.
 pub(crate) fn steno<S: AsRef<OsStr>>(directory: &Path, args: &[S]) -> Run {
     Running::start(command(env!("CARGO_BIN_EXE_steno"), directory).args(args)).end()
-}
-
-/// Waits until something is so.
-pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < PATIENCE, "not in time: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }

@@ -4,11 +4,13 @@
 mod disk;
 mod frames;
 mod manual;
+mod patience;
 mod recipe;
 mod require;
 
 pub use disk::LoopDisk;
 pub use frames::FrameBuilder;
 pub use manual::{ManualEntry, flags_in, manual_complaints, manual_entries};
+pub use patience::{PATIENCE, until};
 pub use recipe::{RecipeError, RecipePacket, block_of, recipe};
 pub use require::{need, shared_dir};

@@ -2,32 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyPair, SanType};
+use rcgen::{DnValue, SanType};
 use steno_core::TimestampNs;
-use steno_proto::certs::Leaf;
+use steno_proto::{
+    certs::Leaf,
+    testkit::{CN, OU, certificate},
+};
 
 use super::*;
 use crate::metrics::Metrics;
 
-const CN: &[u64] = &[2, 5, 4, 3];
-const OU: &[u64] = &[2, 5, 4, 11];
-
 /// The holder of a certificate with these attributes and alternative names.
 fn principal(attributes: &[(&[u64], &str)], alternative: Vec<SanType>) -> Principal {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    for (i, (identifier, value)) in attributes.iter().enumerate() {
-        // rcgen keeps one value of a type, but takes one that is spelled otherwise for another.
-        let kind = match (i, *identifier) {
-            (0, CN) => DnType::CommonName,
-            (0, OU) => DnType::OrganizationalUnitName,
-            (_, other) => DnType::CustomDnType(other.to_vec()),
-        };
-        params.distinguished_name.push(kind, DnValue::Utf8String((*value).to_owned()));
-    }
-    params.subject_alt_names = alternative;
-    let cert = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-    Principal::of(&Leaf::of(cert.der()).unwrap())
+    let attributes: Vec<_> =
+        attributes.iter().map(|(identifier, value)| (*identifier, DnValue::Utf8String((*value).to_owned()))).collect();
+    Principal::of(&Leaf::of(&certificate(&attributes, alternative).unwrap()).unwrap())
 }
 
 /// Somebody, and patterns that mean them and that do not.

@@ -12,6 +12,7 @@ use std::{
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+pub(crate) use steno_core::testkit::PATIENCE;
 use steno_core::{
     BLOCK_BYTES, SystemClock, TimestampNs,
     block::{Block, BlockWriter, Push},
@@ -37,9 +38,6 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
-
-/// No test waits longer than this for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running server, its directory, and what it was configured with.
 pub(crate) struct Running {

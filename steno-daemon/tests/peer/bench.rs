@@ -7,14 +7,11 @@ use std::{
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
-    time::{Duration, Instant},
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+pub(crate) use steno_core::testkit::{PATIENCE, until};
 use steno_core::testkit::{need, shared_dir};
-
-/// No test waits longer than this for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Ends what still runs in the namespace `$1`, and removes it and the directory `$2`, as soon as its standard input ends: which
 /// it does, however the tests end.
@@ -56,15 +53,6 @@ pub(crate) fn ours_of(name: &str) -> PathBuf {
 /// A path below `../shared`.
 pub(crate) fn shared(path: &str) -> PathBuf {
     shared_dir(env!("CARGO_MANIFEST_DIR")).unwrap().canonicalize().unwrap().join(path)
-}
-
-/// Waits until `done`.
-pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(100));
-    }
 }
 
 /// Runs a program that is to succeed, and gives its standard output.

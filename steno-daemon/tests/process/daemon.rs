@@ -10,11 +10,9 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+pub(crate) use steno_core::testkit::PATIENCE;
 use steno_proto::certs::CertDir;
 use tempfile::TempDir;
-
-/// No test waits longer than this for anything that takes no time.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon that is to be started: its configuration can still be changed.
 pub(crate) struct Plan {

@@ -21,6 +21,7 @@ use rustix::{
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use steno_core::testkit::need;
+pub(crate) use steno_core::testkit::{PATIENCE, until};
 use steno_proto::{
     certs::{CertDir, client_tls},
     v1::{
@@ -39,18 +40,6 @@ use tonic::{
     Status,
     transport::{Channel, Endpoint},
 };
-
-/// No test waits longer than this for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Waits until `done`.
-pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
 
 pub(crate) fn pid(number: u32) -> Pid {
     Pid::from_raw(i32::try_from(number).unwrap()).unwrap()

@@ -1,31 +1,16 @@
 //! Whom certificates are for, by names that are plain, many, missing, or meant to be taken for others.
 
-use rcgen::{DistinguishedName, DnValue, SanType, string::Ia5String};
+use rcgen::{DnValue, SanType, string::Ia5String};
 
 use super::{super::Subject, *};
+use crate::testkit::{CN, OU, certificate};
 
-/// Object identifiers of a common name, a unit, a description.
-const CN: &[u64] = &[2, 5, 4, 3];
-const OU: &[u64] = &[2, 5, 4, 11];
+/// Object identifier of a description.
 const DESCRIPTION: &[u64] = &[2, 5, 4, 13];
 
 /// The subject of a certificate with these attributes, first one first, and these alternative names.
 fn subject(attributes: &[(&[u64], DnValue)], alternative: Vec<SanType>) -> Subject {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    for (i, (identifier, value)) in attributes.iter().enumerate() {
-        // rcgen keeps one value of a type, but takes one that is spelled otherwise for another.
-        let kind = match (i, *identifier) {
-            (0, CN) => DnType::CommonName,
-            (0, OU) => DnType::OrganizationalUnitName,
-            (_, other) => DnType::CustomDnType(other.to_vec()),
-        };
-        params.distinguished_name.push(kind, value.clone());
-    }
-    params.subject_alt_names = alternative;
-    let key = KeyPair::generate().unwrap();
-    let cert = params.self_signed(&key).unwrap();
-    Leaf::of(cert.der()).unwrap().subject().clone()
+    Leaf::of(&certificate(attributes, alternative).unwrap()).unwrap().subject().clone()
 }
 
 fn names(subject: &Subject) -> Vec<String> {
