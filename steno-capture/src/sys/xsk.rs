@@ -14,6 +14,8 @@ use std::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -29,6 +31,9 @@ use super::{
 pub(crate) const HEADROOM_BYTES: u32 = 256;
 const DESCRIPTOR_BYTES: usize = size_of::<libc::xdp_desc>();
 const ADDRESS_BYTES: usize = size_of::<u64>();
+/// How long a queue that is in use is waited for. One whose socket was closed is so until a thread of the kernel's gets to it
+/// (xp_put_pool of net/xdp/xsk_buff_pool.c): a capture that follows another would not have it.
+const LET_GO: Duration = Duration::from_secs(2);
 
 /// How much memory a queue has for frames that were not looked at yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,10 +278,19 @@ fn bind(fd: &OwnedFd, interface: u32, queue: u32) -> io::Result<bool> {
         // SAFETY: bind(2) reads `len` bytes of an address that has as many.
         check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) }).map(drop)
     };
-    match bind(libc::XDP_USE_SG) {
-        // What a kernel says that does not know the flag.
-        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => bind(0).map(|()| false),
-        bound => bound.map(|()| true),
+    let begun = Instant::now();
+    loop {
+        let bound = match bind(libc::XDP_USE_SG) {
+            // What a kernel says that does not know the flag.
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => bind(0).map(|()| false),
+            bound => bound.map(|()| true),
+        };
+        match bound {
+            Err(e) if e.raw_os_error() == Some(libc::EBUSY) && begun.elapsed() < LET_GO => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            bound => return bound,
+        }
     }
 }
 
@@ -308,4 +322,45 @@ fn get<T>(fd: &OwnedFd, option: libc::c_int, value: &mut T) -> io::Result<()> {
     let place = (&raw mut *value).cast();
     // SAFETY: getsockopt(2) writes at most `len` bytes to `place`, which has as many and is ours alone.
     check(unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_XDP, option, place, &raw mut len) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    use steno_core::testkit::need;
+
+    use super::*;
+
+    /// In a network of this thread's own.
+    fn a_queue_is_waited_for() {
+        const LO: u32 = 1;
+        // SAFETY: of what threads share, only the network is left.
+        let is_apart = unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.is_ok();
+        let is_up =
+            is_apart && Command::new("ip").args(["link", "set", "lo", "up"]).status().is_ok_and(|s| s.success());
+        if !need(is_up, "root, and ip(8)") {
+            return;
+        }
+        let open = || XdpSocket::open(LO, 0, ChunkShape { chunk_bytes: 4096, chunks: 64 });
+        let Ok((earlier, _)) = open() else {
+            let _ = need(false, "AF_XDP");
+            return;
+        };
+        let later = thread::scope(|scope| {
+            let later = scope.spawn(open);
+            thread::sleep(Duration::from_millis(100));
+            drop(earlier);
+            later.join().unwrap()
+        });
+        assert!(later.is_ok(), "{later:?}");
+        let refused = open().unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EBUSY), "not for ever");
+    }
+
+    #[test]
+    fn a_queue_whose_socket_is_closed_is_had() {
+        thread::spawn(a_queue_is_waited_for).join().unwrap();
+    }
 }
