@@ -3,22 +3,24 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flight::Flights;
 
-/// A stream that tells since when nothing of what is sent is taken.
+/// A stream that tells since when nothing of what is sent is taken, and that is shut down when the client has taken all.
 pub(super) struct Watched<S> {
     stream: S,
     flights: Flights,
+    /// Whether nothing more is sent.
+    is_shut: bool,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, flights: Flights) -> Self {
-        Self { stream, flights }
+        Self { stream, flights, is_shut: false }
     }
 
     fn told<T>(&self, sent: Poll<T>) -> Poll<T> {
@@ -33,7 +35,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.told(sent)
@@ -57,8 +59,63 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.told(sent)
     }
 
+    /// Sends the end, and waits for the client's. A socket that is closed while something that has come was not read, as the client's
+    /// word that it has room again, resets the connection, and what was sent and is still on its way is lost (RFC 9293, section
+    /// 3.10.4; RFC 9112, section 9.6). Whoever shuts down says how long that may take.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let sent = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.told(sent)
+        if !self.is_shut {
+            let sent = Pin::new(&mut self.stream).poll_shutdown(cx);
+            ready!(self.told(sent))?;
+            self.is_shut = true;
+        }
+        let mut unread = [0; 4096];
+        loop {
+            let mut unread = ReadBuf::new(&mut unread);
+            // Where the client has gone without a word there is nothing to wait for, either.
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut unread));
+            if read.is_err() || unread.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+        time::sleep,
+    };
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_sent_is_taken_before_the_socket_is_closed() {
+        const ANSWER_BYTES: usize = 8 << 20;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = tokio::spawn(async move {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            // What nobody reads.
+            client.write_all(&[1; 100]).await.unwrap();
+            let (mut taken, mut chunk) = (0, vec![0; 1 << 18]);
+            loop {
+                match client.read(&mut chunk).await {
+                    Ok(0) => return Ok(taken),
+                    Ok(read) => taken += read,
+                    Err(e) => return Err((taken, e)),
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = Watched::new(stream, Flights::new());
+        stream.write_all(&vec![2; ANSWER_BYTES]).await.unwrap();
+        stream.shutdown().await.unwrap();
+        drop(stream);
+        assert_eq!(client.await.unwrap().map_err(|(taken, e)| format!("{e} after {taken} bytes")), Ok(ANSWER_BYTES));
     }
 }
