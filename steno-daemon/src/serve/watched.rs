@@ -4,9 +4,13 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
 
 use super::flight::Flights;
 
@@ -14,13 +18,16 @@ use super::flight::Flights;
 pub(super) struct Watched<S> {
     stream: S,
     flights: Flights,
-    /// Whether nothing more is sent.
-    is_shut: bool,
+    /// How long the client's end is waited for, once nothing more is sent.
+    patience: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long the client's end is waited for after ours, and after whatever else it says meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, flights: Flights) -> Self {
-        Self { stream, flights, is_shut: false }
+        Self { stream, flights, patience: None }
     }
 
     fn told<T>(&self, sent: Poll<T>) -> Poll<T> {
@@ -61,20 +68,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     /// Sends the end, and waits for the client's. A socket that is closed while something that has come was not read, as the client's
     /// word that it has room again, resets the connection, and what was sent and is still on its way is lost (RFC 9293, section
-    /// 3.10.4; RFC 9112, section 9.6). Whoever shuts down says how long that may take.
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.is_shut {
-            let sent = Pin::new(&mut self.stream).poll_shutdown(cx);
-            ready!(self.told(sent))?;
-            self.is_shut = true;
-        }
+    /// 3.10.4; RFC 9112, section 9.6). Who says nothing any more is not waited for.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let patience = match &mut this.patience {
+            Some(patience) => patience,
+            none => {
+                let sent = Pin::new(&mut this.stream).poll_shutdown(cx);
+                this.flights.is_blocked(sent.is_pending());
+                ready!(sent)?;
+                none.insert(Box::pin(sleep(PATIENCE)))
+            }
+        };
         let mut unread = [0; 4096];
         loop {
             let mut unread = ReadBuf::new(&mut unread);
-            // Where the client has gone without a word there is nothing to wait for, either.
-            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut unread));
-            if read.is_err() || unread.filled().is_empty() {
-                return Poll::Ready(Ok(()));
+            match Pin::new(&mut this.stream).poll_read(cx, &mut unread) {
+                Poll::Ready(Ok(())) if !unread.filled().is_empty() => {
+                    patience.as_mut().reset(Instant::now() + PATIENCE)
+                }
+                // Where the client has gone without a word there is nothing to wait for, either.
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return patience.as_mut().poll(cx).map(Ok),
             }
         }
     }
@@ -82,12 +97,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},
-        time::sleep,
     };
 
     use super::*;
