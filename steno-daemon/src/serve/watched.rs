@@ -14,7 +14,7 @@ use tokio::{
 
 use super::flight::Flights;
 
-/// A stream that tells since when nothing of what is sent is taken, and that is shut down when the client has taken all.
+/// A stream that tells since when nothing of what is sent is taken, and whose end waits for the client's, but not for one that is silent.
 pub(super) struct Watched<S> {
     stream: S,
     flights: Flights,
