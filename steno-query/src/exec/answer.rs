@@ -83,7 +83,11 @@ impl Answer {
 
     fn begin(catalogue: &Catalogue, query: &Query, options: Options, seen: Option<Seen>) -> Self {
         let asked = Asked::new(query, &options);
-        let selection = Selection::of(catalogue, &asked, Of::Packets, seen, &|| options.is_over());
+        let of = match options.format {
+            Format::PcapNg => Of::PacketsAndInterfaces,
+            _ => Of::Packets,
+        };
+        let selection = Selection::of(catalogue, &asked, of, seen, &|| options.is_over());
         let Selection { times, selected, datagrams, receipt, seen, .. } = selection;
         let output = Output::new(options.format, &selected);
         let ended = receipt.truncated_by.map(Some);

@@ -17,9 +17,9 @@ use steno_index::{Class, ConvNo, Direction, Endpoint, Ends, Index, LaterFragment
 
 use super::Stop;
 use crate::{
-    Fields,
+    Fields, TimeSet, TimeSpan,
     receipt::{Receipt, Truncation, Unreadable},
-    store::{Fault, Segment, SegmentIndex},
+    store::{Catalogue, Fault, Segment, SegmentIndex, Shelf},
 };
 
 /// How long a receiver waits for the rest of a datagram (RFC 8200, section 4.5), and the most that RFC 791 has it wait for.
@@ -31,18 +31,28 @@ const BETWEEN_LOOKS: u32 = 4096;
 
 /// A segment that may have the first fragments of later ones that are asked for.
 #[derive(Clone, Debug)]
-pub(crate) struct Around {
-    pub(crate) segment: Arc<Segment>,
+struct Around {
+    segment: Arc<Segment>,
     /// Its packets are not from before this.
-    pub(crate) first: TimestampNs,
+    first: TimestampNs,
     /// Nor from after this.
-    pub(crate) last: TimestampNs,
+    last: TimestampNs,
+}
+
+/// The segments that are near enough to the time asked for a datagram to begin in one and to end within that time.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    /// The time asked, and as long before it and after it as a receiver waits.
+    times: TimeSet,
+    shelves: Vec<Shelf>,
+    /// Of files that are being written.
+    open: Vec<Around>,
 }
 
 /// Finds first fragments in the segments around.
 #[derive(Debug, Default)]
 pub(crate) struct Datagrams {
-    around: Vec<Around>,
+    surroundings: Option<Surroundings>,
     /// Indexes in which first fragments had to be looked for, and could not be.
     unreadable: Mutex<BTreeMap<String, String>>,
     /// Segments whose index does not tell which fragments belong together.
@@ -71,6 +81,43 @@ impl Fragment {
     pub(crate) fn fields_back(&self) -> Fields<'_> {
         super::matching::fields(&self.class, self.to, self.from)
     }
+}
+
+impl Surroundings {
+    /// Of what is listed and has packets from the first of two moments to the second.
+    pub(crate) fn of(catalogue: &Catalogue, (from, until): (TimestampNs, TimestampNs)) -> Self {
+        let times = between(from, until);
+        Self { times, shelves: catalogue.shelves().cloned().collect(), open: Vec::new() }
+    }
+
+    /// Adds a part of a file that is being written, or was when the store was listed.
+    pub(crate) fn add(&mut self, segment: &Arc<Segment>) {
+        if let Some((first, last)) = segment.known_times()
+            && self.times.overlaps(first, last)
+        {
+            self.open.push(Around { segment: Arc::clone(segment), first, last });
+        }
+    }
+
+    /// Those that have packets from the first of two moments to the second, by thread and name, which decides between first fragments
+    /// that are alike in all else.
+    fn within(&self, (from, until): (TimestampNs, TimestampNs)) -> Vec<Arc<Segment>> {
+        let times = between(from, until).intersection(self.times.clone());
+        let mut found = Vec::new();
+        for shelf in &self.shelves {
+            shelf.known_within(&times, &mut |segment| found.push(Arc::clone(segment)));
+        }
+        let open = self.open.iter().filter(|around| times.overlaps(around.first, around.last));
+        found.extend(open.map(|around| Arc::clone(&around.segment)));
+        found.sort_by_key(|segment| (segment.thread(), segment.id()));
+        found
+    }
+}
+
+/// From a moment to another, both included.
+fn between(from: TimestampNs, until: TimestampNs) -> TimeSet {
+    let until = Some(until).filter(|until| *until < TimestampNs::MAX).map(|until| until.saturating_add_ns(1));
+    TimeSet::of(TimeSpan { from: Some(from), until })
 }
 
 /// What the fragments of a datagram share. Those of one identification are next to each other.
@@ -176,9 +223,9 @@ impl Batch {
 }
 
 impl Datagrams {
-    /// Looks in `around`, whose order decides between first fragments that are alike in all else.
-    pub(crate) fn new(around: Vec<Around>) -> Self {
-        Self { around, ..Self::default() }
+    /// Looks in `surroundings`.
+    pub(crate) fn new(surroundings: Surroundings) -> Self {
+        Self { surroundings: Some(surroundings), ..Self::default() }
     }
 
     /// Notes a segment whose index does not tell which fragments belong together.
@@ -208,17 +255,18 @@ impl Datagrams {
         let times = pending.iter().map(|each| each.later.time);
         let (Some(first), Some(last)) = (times.clone().min(), times.max()) else { return Ok(()) };
         let span = (first.saturating_sub_ns(REASSEMBLY_NS), last.saturating_add_ns(REASSEMBLY_NS));
-        for around in self.around.iter().filter(|around| around.first <= span.1 && around.last >= span.0) {
-            let index = match around.segment.index() {
+        let around = self.surroundings.as_ref().map(|surroundings| surroundings.within(span)).unwrap_or_default();
+        for segment in &around {
+            let index = match segment.index() {
                 Ok(SegmentIndex::Native(index)) => index,
                 Ok(SegmentIndex::Version2(_)) => continue,
                 Err(fault) => {
-                    self.note_unreadable(&around.segment, &fault);
+                    self.note_unreadable(segment, &fault);
                     continue;
                 }
             };
             match find_in(&index, pending, span, interrupted) {
-                Err(Stop::Index(error)) => self.note_unreadable(&around.segment, &Fault::of_index(&error)),
+                Err(Stop::Index(error)) => self.note_unreadable(segment, &Fault::of_index(&error)),
                 other => other?,
             }
         }

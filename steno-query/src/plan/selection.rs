@@ -14,13 +14,13 @@ use steno_index::{AnyIndex, Attribute, Version2Index};
 
 use super::{
     Asked, Lookup,
-    datagrams::{Around, Datagrams, REASSEMBLY_NS},
+    datagrams::{Datagrams, REASSEMBLY_NS, Surroundings},
     screen::Screen,
 };
 use crate::{
     TimeSet, TimeSpan,
     receipt::{Held, Receipt, Truncation, Unreadable, Unsealed},
-    store::{Catalogue, Fault, KeptSegment, Now, OpenFile, Orphan, Segment},
+    store::{Catalogue, Fault, KeptSegment, Now, OpenFile, Orphan, Place, Region, Segment, Shelf, Step},
 };
 
 /// The segments that may hold matches, and all that is known of the others.
@@ -28,7 +28,8 @@ use crate::{
 pub(crate) struct Selection {
     /// When a packet of the answer may have arrived.
     pub(crate) times: TimeSet,
-    /// The segments to be looked into, by thread and name.
+    /// The segments to be looked into, by thread and name. Where several were passed over together because none of them has a match, the
+    /// receipt counts them as skipped, and they are not here.
     pub(crate) selected: Vec<Selected>,
     /// Where first fragments are looked for.
     pub(crate) datagrams: Datagrams,
@@ -49,6 +50,8 @@ pub(crate) struct Selection {
 pub(crate) enum Of {
     /// Packets, which are asked for their datagram only where the query looks at what that tells.
     Packets,
+    /// The same, with what interface each segment of the time asked was captured on, whether it has a match or not.
+    PacketsAndInterfaces,
     /// Flows, of which all fragments of a datagram are.
     Flows,
 }
@@ -114,44 +117,96 @@ impl Selection {
         let (query, scope) = (asked.query().to_string(), asked.within());
         let receipt = Receipt { query, scope, asked_from: span.from, asked_until: span.until, ..Receipt::default() };
         let joins = !times.is_empty() && (answer == Of::Flows || expr.looks_at_transport());
-        let datagrams = Datagrams::default();
-        let (selected, mended, screen) = (Vec::new(), Vec::new(), Screen::of(&Lookup::of(expr)));
+        let mut around = joins.then(|| Surroundings::of(catalogue, around(&span)));
+        let screen = Screen::of(&Lookup::of(expr));
+        // Where each has to be remembered, or named, none is passed over with others.
+        let singly = seen.is_some() || answer == Of::PacketsAndInterfaces;
+        let (datagrams, selected, mended) = (Datagrams::default(), Vec::new(), Vec::new());
         let mut selection = Self { times, selected, datagrams, receipt, seen, mended, named_now: false, screen };
-        let mut around = joins.then(|| Surroundings::of(&span));
-        for (at, (segment, kept)) in catalogue.segments_and_kept().enumerate() {
-            if let Some(by) = interrupted() {
-                selection.receipt.truncated_by = Some(by);
-                let rest = (catalogue.segments().len() - at) as u64;
-                selection.receipt.segments.total += rest;
-                selection.receipt.segments.not_reached += rest;
+        let mut rest = catalogue.segments().len();
+        for shelf in catalogue.shelves() {
+            shelf.walk(&mut |place| {
+                if let Some(by) = interrupted() {
+                    selection.receipt.truncated_by = Some(by);
+                    return Step::Stop;
+                }
+                match place {
+                    Place::Region(_) if singly => Step::Into,
+                    Place::Region(region) => {
+                        let step = selection.consider_region(shelf, region);
+                        rest -= if step == Step::Over { region.segments().len() } else { 0 };
+                        step
+                    }
+                    Place::Segment(at) => {
+                        if let Some((segment, kept)) = shelf.at(at) {
+                            let key = (segment.thread(), segment.id());
+                            selection.consider_parts(catalogue, key, (std::slice::from_ref(segment), kept));
+                        }
+                        rest -= 1;
+                        Step::Over
+                    }
+                }
+            });
+            if selection.receipt.truncated_by.is_some() {
+                selection.receipt.segments.total += rest as u64;
+                selection.receipt.segments.not_reached += rest as u64;
                 break;
             }
-            let key = (segment.thread(), segment.id());
-            selection.consider_parts(catalogue, key, (std::slice::from_ref(segment), kept), &mut around);
         }
         for orphan in catalogue.orphans() {
             selection.add_orphan(orphan);
         }
         for file in catalogue.open_files() {
             match catalogue.now(file.thread, file.id) {
-                Some(now) => selection.consider_now(catalogue, (file.thread, file.id), &now, &mut around),
+                Some(now) => selection.consider_now(catalogue, (file.thread, file.id), &now, around.as_mut()),
                 None => selection.add_open_file(file),
             }
         }
         for (thread, id) in catalogue.begun_since() {
             // One that is not known any more is a segment of the time after the question.
             if let Some(now) = catalogue.now(thread, id) {
-                selection.consider_now(catalogue, (thread, id), &now, &mut around);
+                selection.consider_now(catalogue, (thread, id), &now, around.as_mut());
             }
         }
         selection.selected.sort_by_key(|selected| (selected.segment.thread(), selected.segment.id()));
         selection.receipt.settle();
         if let Some(around) = around {
-            selection.datagrams = around.into_datagrams();
+            selection.datagrams = Datagrams::new(around);
         }
         let counts = &mut selection.receipt.segments;
         counts.considered = counts.total - counts.outside;
         selection
+    }
+
+    /// Several segments together. It comes to what each of them would come to by itself, or they are to be considered one by one.
+    fn consider_region(&mut self, shelf: &Shelf, region: &Region) -> Step {
+        let Some((empty, bounds)) = region.known() else { return Step::Into };
+        let all = region.segments().len();
+        let with_packets = match bounds.filter(|&(first, last)| self.times.overlaps(first, last)) {
+            None => 0,
+            // Nothing matches in any of them, and each has packets of the time asked or none at all.
+            Some((first, last)) if self.screens_out(region.filter()) && self.times.covers(first, last) => {
+                all as u64 - u64::from(empty)
+            }
+            Some(_) => return Step::Into,
+        };
+        if let Some((oldest, newest)) = bounds {
+            self.add_held(oldest, newest);
+        }
+        for (thread, lost) in shelf.lost(region) {
+            lost.add_to(&mut self.receipt, thread, &self.times);
+        }
+        let counts = &mut self.receipt.segments;
+        counts.total += all as u64;
+        counts.skipped += with_packets;
+        counts.outside += all as u64 - with_packets;
+        Step::Over
+    }
+
+    fn add_held(&mut self, oldest: TimestampNs, newest: TimestampNs) {
+        let held = self.receipt.held.get_or_insert(Held { oldest, newest });
+        held.oldest = held.oldest.min(oldest);
+        held.newest = held.newest.max(newest);
     }
 
     /// What an open file has become.
@@ -160,9 +215,12 @@ impl Selection {
         catalogue: &Catalogue,
         key: (u32, SegmentId),
         Now { parts, untold }: &Now,
-        around: &mut Option<Surroundings>,
+        around: Option<&mut Surroundings>,
     ) {
-        self.consider_parts(catalogue, key, (parts, None), around);
+        self.consider_parts(catalogue, key, (parts, None));
+        if let Some(around) = around {
+            parts.iter().for_each(|part| around.add(part));
+        }
         if let Some(file) = untold {
             self.add_open_file(file);
         }
@@ -174,14 +232,13 @@ impl Selection {
         catalogue: &Catalogue,
         key: (u32, SegmentId),
         (parts, kept): (&[Arc<Segment>], Option<&KeptSegment>),
-        around: &mut Option<Surroundings>,
     ) {
         let searched = self.seen.as_ref().and_then(|seen| seen.files.get(&key).copied());
         let (mut all, mut until) = (Considered::Known, searched.unwrap_or(0));
         for part in parts {
             let end = part.end_bytes().unwrap_or(u64::MAX);
             let from_bytes = searched.map_or(0, |searched| if end <= searched { u64::MAX } else { searched });
-            all = all.max(self.consider(catalogue, (part, kept), from_bytes, around));
+            all = all.max(self.consider(catalogue, (part, kept), from_bytes));
             until = until.max(end);
         }
         let is_new = match all {
@@ -206,15 +263,9 @@ impl Selection {
         catalogue: &Catalogue,
         (segment, kept): (&Arc<Segment>, Option<&KeptSegment>),
         from_bytes: u64,
-        around: &mut Option<Surroundings>,
     ) -> Considered {
         match segment.summary(catalogue.room()) {
-            Ok(summary) if from_bytes == u64::MAX => {
-                if let (Some(around), Some((first, last))) = (around, summary.bounds) {
-                    around.add(segment, first, last);
-                }
-                Considered::Known
-            }
+            Ok(_) if from_bytes == u64::MAX => Considered::Known,
             Ok(summary) => {
                 let lost = summary.lost.as_deref();
                 if let Some(lost) = lost {
@@ -223,16 +274,11 @@ impl Selection {
                 let (Some((oldest, newest)), Some((first, last))) = (summary.times, summary.bounds) else {
                     return Considered::Outside;
                 };
-                let held = self.receipt.held.get_or_insert(Held { oldest, newest });
-                held.oldest = held.oldest.min(oldest);
-                held.newest = held.newest.max(newest);
-                if let Some(around) = around {
-                    around.add(segment, first, last);
-                }
+                self.add_held(oldest, newest);
                 if self.times.overlaps(first, last) {
                     self.receipt.segments.of_1_0_1 += u64::from(summary.of_1_0_1);
                     let kernel_drops = lost.map_or(0, |lost| lost.kernel_drops(&self.times));
-                    let is_screened_out = self.screens_out(kept);
+                    let is_screened_out = self.screens_out(kept.and_then(KeptSegment::filter));
                     let (segment, packets) = (Arc::clone(segment), summary.packets);
                     let from = Selected { segment, first, packets, kernel_drops, from_bytes, is_screened_out };
                     self.selected.push(from);
@@ -249,10 +295,9 @@ impl Selection {
         }
     }
 
-    /// Whether what is kept of a segment shows that nothing matches in it.
-    fn screens_out(&self, kept: Option<&KeptSegment>) -> bool {
-        self.screen != Screen::Open
-            && kept.and_then(KeptSegment::filter).is_some_and(|filter| !self.screen.passes(filter))
+    /// Whether a filter, if there is one, shows that nothing matches in what it is of.
+    fn screens_out(&self, filter: Option<&[u8]>) -> bool {
+        self.screen != Screen::Open && filter.is_some_and(|filter| !self.screen.passes(filter))
     }
 
     fn add_orphan(&mut self, orphan: &Orphan) {
@@ -295,31 +340,10 @@ impl Selection {
     }
 }
 
-/// The segments that are near enough to the time asked for a datagram to begin in one and to end within that time.
-#[derive(Debug)]
-struct Surroundings {
-    from: TimestampNs,
-    until: TimestampNs,
-    segments: Vec<Around>,
-}
-
-impl Surroundings {
-    fn of(span: &TimeSpan) -> Self {
-        let from = span.from.map_or(TimestampNs::MIN, |from| from.saturating_sub_ns(REASSEMBLY_NS));
-        let until = span.until.map_or(TimestampNs::MAX, |until| until.saturating_add_ns(REASSEMBLY_NS));
-        Self { from, until, segments: Vec::new() }
-    }
-
-    fn add(&mut self, segment: &Arc<Segment>, first: TimestampNs, last: TimestampNs) {
-        if first <= self.until && last >= self.from {
-            self.segments.push(Around { segment: Arc::clone(segment), first, last });
-        }
-    }
-
-    fn into_datagrams(mut self) -> Datagrams {
-        self.segments.sort_by_key(|around| (around.segment.thread(), around.segment.id()));
-        Datagrams::new(self.segments)
-    }
+/// When a datagram may begin or end of which a part is within the time asked.
+fn around(span: &TimeSpan) -> (TimestampNs, TimestampNs) {
+    let from = span.from.map_or(TimestampNs::MIN, |from| from.saturating_sub_ns(REASSEMBLY_NS));
+    (from, span.until.map_or(TimestampNs::MAX, |until| until.saturating_add_ns(REASSEMBLY_NS)))
 }
 
 /// Whether an index of 1.0.1 tells of packets. On a quiet link each stop and start of 1.0.1 leaves one that does not, and no packet
@@ -337,4 +361,74 @@ fn has_attributes(index: &Version2Index) -> bool {
 /// Whether a packet file may hold packets: stenographer 1.0.1 leaves empty ones. One that is gone held some.
 fn holds_something(packet_file: &Path) -> bool {
     fs::metadata(packet_file).map_or(true, |metadata| metadata.len() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, thread::sleep, time::Duration};
+
+    use steno_core::{
+        BLOCK_BYTES,
+        block::{Block, BlockWriter, Push},
+        testkit::FrameBuilder,
+    };
+    use steno_index::{Facts, Log, note_block, seal};
+
+    use super::*;
+    use crate::{Options, Store};
+
+    /// The bytes of a packet file with one packet, of second 1000, and its index.
+    fn segment() -> (Vec<u8>, Vec<u8>) {
+        let mut writer = BlockWriter::new(BLOCK_BYTES);
+        let frame = FrameBuilder::ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2).build();
+        assert_ne!(writer.push(TimestampNs::from_parts(1000, 0), 60, &frame), Ok(Push::Full));
+        let block = writer.finish(1);
+        let mut log = Log::new();
+        let _captured = note_block(&mut log, 0, &Block::parse(block).unwrap(), None).unwrap();
+        let mut index = Vec::new();
+        let _summary = seal(&log, &Facts { block_bytes: BLOCK_BYTES, ..Facts::default() }, &mut index).unwrap();
+        (block.to_vec(), index)
+    }
+
+    #[test]
+    fn wherever_it_is_given_up_every_segment_is_counted_once() {
+        const SEGMENTS: u64 = 80;
+        let dir = tempfile::tempdir().unwrap();
+        let [packets, indexes] = ["PKT0", "IDX0"].map(|name| dir.path().join(name));
+        [&packets, &indexes].into_iter().for_each(|dir| fs::create_dir(dir).unwrap());
+        let (block, index) = segment();
+        for name in 0..SEGMENTS {
+            fs::write(packets.join(name.to_string()), &block).unwrap();
+            fs::write(indexes.join(name.to_string()), &index).unwrap();
+        }
+        sleep(Duration::from_millis(100));
+        Store::open(dir.path()).unwrap().keep_catalogue().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        // Two groups, and what is left over.
+        let (catalogue, before) = (store.catalogue(), TimestampNs::from_parts(2000, 0));
+        for (text, passes, all) in
+            [("host 10.9.9.9", false, 2 + 1 + 16), ("host 10.0.0.1", true, 3 + 80), ("before 1m ago", true, 3 + 80)]
+        {
+            let (query, options) = (crate::parse(text, before).unwrap(), Options::default());
+            let asked = Asked::new(&query, &options);
+            for steps in 0..=all {
+                let left = Cell::new(steps);
+                let interrupted = || {
+                    left.set(left.get() - 1);
+                    (left.get() < 0).then_some(Truncation::Deadline)
+                };
+                let selection = Selection::of(&catalogue, &asked, Of::Packets, None, &interrupted);
+                let counts = selection.receipt.segments;
+                let selected = selection.selected.len() as u64;
+                assert_eq!(
+                    (counts.total, counts.considered, counts.outside),
+                    (SEGMENTS, SEGMENTS, 0),
+                    "{text}, {steps}"
+                );
+                assert_eq!(counts.skipped + selected + counts.not_reached, SEGMENTS, "{text}, {steps}");
+                assert_eq!(counts.not_reached == 0, steps == all, "{text}, {steps}");
+                assert!(passes || steps < 2 || counts.skipped > 0, "{text}, {steps}");
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{File, Metadata},
+    ops::RangeInclusive,
     os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::Arc,
@@ -10,19 +11,18 @@ use std::{
 use steno_core::{SegmentId, TimestampNs};
 use steno_index::log::OpenPart;
 
-use super::{Fault, KeptSegment, Segment, ThreadDirs, listing::Listing, segment::KeptOpen};
+use super::{Fault, Segment, Shelf, ThreadDirs, listing::Listing, segment::KeptOpen};
+use crate::TimeSpan;
 
 /// What a store held when it was last listed. It stays as it is; [`Store::refresh`](super::Store::refresh) makes a new one.
 #[derive(Debug)]
 pub struct Catalogue {
     segments: Arc<Vec<Arc<Segment>>>,
-    /// What the catalogue files keep of each segment.
-    kept: Arc<Vec<Option<KeptSegment>>>,
     orphans: Vec<Orphan>,
     open_files: Vec<OpenFile>,
     live: Option<Live>,
     room: Arc<KeptOpen>,
-    /// The threads as they were listed.
+    /// What was listed, by thread.
     listings: Vec<Listing>,
 }
 
@@ -120,26 +120,24 @@ impl Catalogue {
             let known = before.and_then(|before| before.listings.iter().find(|listing| listing.is_of(dirs)));
             Listing::of(dirs, known)
         };
-        let listings: Vec<Listing> = threads.iter().map(listed).collect();
+        let mut listings: Vec<Listing> = threads.iter().map(listed).collect();
+        listings.sort_by_key(|listing| listing.dirs.thread);
         let orphans = listings.iter().flat_map(|listing| listing.orphans.iter().cloned()).collect();
         let open_files = listings.iter().flat_map(|listing| listing.open_files.iter().cloned()).collect();
         let threads = || listings.iter().map(|listing| Arc::clone(&listing.dirs)).collect();
         let live = logs.map(|logs| Live { logs: Arc::clone(logs), threads: threads() });
-        let same = |(one, other): (&Listing, &Listing)| Arc::ptr_eq(&one.segments, &other.segments);
+        let same = |(one, other): (&Listing, &Listing)| one.shelf.is_same(&other.shelf);
         if let Some(before) = before
             && before.listings.len() == listings.len()
             && before.listings.iter().zip(&listings).all(same)
         {
-            let (segments, kept) = (Arc::clone(&before.segments), Arc::clone(&before.kept));
-            return Self { segments, kept, orphans, open_files, live, room: Arc::clone(&before.room), listings };
+            let (segments, room) = (Arc::clone(&before.segments), Arc::clone(&before.room));
+            return Self { segments, orphans, open_files, live, room, listings };
         }
-        let mut by_thread: Vec<&Listing> = listings.iter().collect();
-        by_thread.sort_by_key(|listing| listing.dirs.thread);
-        let segments: Vec<_> = by_thread.iter().flat_map(|listing| listing.segments.iter().cloned()).collect();
-        let kept = by_thread.iter().flat_map(|listing| listing.kept_segments.iter().cloned()).collect();
+        let segments: Vec<_> = listings.iter().flat_map(|listing| listing.shelf.segments().iter().cloned()).collect();
         let room = KeptOpen::with(segments.iter().filter(|s| s.is_kept_open()).count());
-        let (segments, kept, room) = (Arc::new(segments), Arc::new(kept), Arc::new(room));
-        Self { segments, kept, orphans, open_files, live, room, listings }
+        let (segments, room) = (Arc::new(segments), Arc::new(room));
+        Self { segments, orphans, open_files, live, room, listings }
     }
 
     /// The segments that are whole by their names, by thread and name.
@@ -147,15 +145,25 @@ impl Catalogue {
         &self.segments
     }
 
-    /// The segments with what is kept of each.
-    pub(crate) fn segments_and_kept(&self) -> impl ExactSizeIterator<Item = (&Arc<Segment>, Option<&KeptSegment>)> {
-        self.segments.iter().zip(self.kept.iter().map(Option::as_ref))
+    /// The segments of each thread, by thread.
+    pub(crate) fn shelves(&self) -> impl Iterator<Item = &Shelf> {
+        self.listings.iter().map(|listing| &listing.shelf)
+    }
+
+    /// The segments that may hold packets of `span`, as runs of names of a thread that follow one another: by the times of their
+    /// packets where these are known; else by their names, from which, and from that of the next, packets are no further than
+    /// `slack_ns`. Opens nothing.
+    pub fn runs(&self, span: TimeSpan, slack_ns: u64) -> Vec<(u32, RangeInclusive<SegmentId>)> {
+        let mut runs = Vec::new();
+        self.shelves().for_each(|shelf| shelf.runs(span, slack_ns, &mut runs));
+        runs
     }
 
     /// Of how many segments no catalogue file keeps anything, though one could: the next one that is written
     /// ([`Store::keep_catalogue`](super::Store::keep_catalogue)) has them, unless they cannot be read.
     pub fn not_kept(&self) -> usize {
-        self.segments_and_kept().filter(|(segment, kept)| kept.is_none() && segment.may_be_kept()).count()
+        let all = self.shelves().flat_map(Shelf::segments_and_kept);
+        all.filter(|(segment, kept)| kept.is_none() && segment.may_be_kept()).count()
     }
 
     /// What cannot be searched for lack of its other half.

@@ -6,7 +6,7 @@ use std::{fs, io, num::NonZero, path::Path, sync::Arc, thread};
 use steno_core::{Clock, SegmentId, SystemClock};
 
 use super::{
-    Fault, OpenFile, Orphan, Segment, ThreadDirs,
+    Fault, OpenFile, Orphan, Segment, Shelf, ThreadDirs,
     identity::Identity,
     kept::{CATALOGUE_FILE, Kept, KeptSegment, write},
     scan::{Names, either},
@@ -28,10 +28,7 @@ pub(super) struct Listing {
     stamp: Option<[Identity; 2]>,
     /// The catalogue file.
     kept: Option<Arc<Kept>>,
-    /// The segments by name.
-    pub(super) segments: Arc<Vec<Arc<Segment>>>,
-    /// What is kept of each.
-    pub(super) kept_segments: Arc<Vec<Option<KeptSegment>>>,
+    pub(super) shelf: Shelf,
     pub(super) orphans: Vec<Orphan>,
     pub(super) open_files: Vec<OpenFile>,
 }
@@ -77,9 +74,7 @@ impl Listing {
             found.hidden(&index, &packets, &segments);
         }
         let Finding { orphans, open_files, .. } = found;
-        let (segments, kept_segments): (Vec<_>, Vec<_>) = segments.into_iter().unzip();
-        let (segments, kept_segments) = (Arc::new(segments), Arc::new(kept_segments));
-        Self { dirs, stamp, kept, segments, kept_segments, orphans, open_files }
+        Self { dirs, stamp, kept, shelf: Shelf::new(segments), orphans, open_files }
     }
 
     /// Whether it is one of these directories.
@@ -92,7 +87,7 @@ impl Listing {
     /// # Errors
     /// What the system says.
     pub(super) fn keep(&self) -> io::Result<()> {
-        let kept = self.segments.iter().map(|segment| &**segment).zip(self.kept_segments.iter().map(Option::as_ref));
+        let kept = self.shelf.segments_and_kept().map(|(segment, kept)| (&**segment, kept));
         if kept.clone().all(|(segment, kept)| kept.is_some() || !segment.may_be_kept()) {
             return Ok(());
         }
@@ -111,8 +106,7 @@ impl Listing {
             dirs: Arc::clone(&self.dirs),
             stamp: self.stamp,
             kept: self.kept.clone(),
-            segments: Arc::clone(&self.segments),
-            kept_segments: Arc::clone(&self.kept_segments),
+            shelf: self.shelf.clone(),
             orphans: self.orphans.clone(),
             open_files: self.open_files.iter().map(now).collect::<Option<_>>()?,
         })
@@ -131,7 +125,7 @@ struct Known(Vec<(SegmentId, Arc<Segment>, Option<KeptSegment>)>);
 impl Known {
     /// By what `before` knew, and by what is kept of those that it did not know.
     fn of(dirs: &Arc<ThreadDirs>, index: &Names, before: Option<&Listing>, kept: Option<&Arc<Kept>>) -> Self {
-        let segments = before.map_or(&[][..], |before| before.segments.as_slice());
+        let segments = before.map_or(&[][..], |before| before.shelf.segments());
         let mut segments = segments.iter().peekable();
         let mut entries = kept.into_iter().flat_map(|kept| kept.entries().map(move |entry| (kept, entry))).peekable();
         let mut found = Vec::new();

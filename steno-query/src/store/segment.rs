@@ -275,6 +275,11 @@ impl Segment {
         self.summary.get().and_then(|summary| summary.bounds)
     }
 
+    /// What its index said when it was first opened; `None` where that has not been. Opens nothing.
+    pub(super) fn known_summary(&self) -> Option<&Summary> {
+        self.summary.get()
+    }
+
     /// What its index said when it was first opened; opens it if that has not been.
     pub(crate) fn summary(&self, room: &KeptOpen) -> Result<Summary, Fault> {
         if let Some(summary) = self.summary.get() {

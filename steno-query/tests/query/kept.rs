@@ -19,7 +19,7 @@ use steno_query::{
 
 use crate::{
     generate::{EPOCH_NS, expr, segment},
-    support::{IndexKind, Shape, TestStore, assert_scan, query, take},
+    support::{IndexKind, Shape, TestStore, assert_scan, everything, query, settle, take},
 };
 
 /// Some packets between 10.0.`net`.x and a server.
@@ -43,11 +43,6 @@ fn store() -> TestStore {
     }
     settle();
     store
-}
-
-/// What was written just before may be changed without its times telling.
-fn settle() {
-    sleep(Duration::from_millis(80));
 }
 
 fn keep(store: &TestStore) {
@@ -83,22 +78,13 @@ fn answers_and_receipts_are_the_same_with_it_and_without() {
     store.add(0, 200_000_000, &packets(7), &Shape { index: IndexKind::Leveldb, ..Shape::default() });
     store.add(1, 200_000_000, &packets(8), &Shape { index: IndexKind::Old, ..Shape::default() });
     settle();
-    let all = |store: &Store, text: &str| {
-        let (query, options) = (query(text), Options::default());
-        let mut answer = store.answer(&query, options.clone());
-        let got = take(&mut answer);
-        let flows = store.flows(&query, &options);
-        let listed: Vec<String> = flows.iter().map(|flow| format!("{flow:?}")).collect();
-        let explained = store.explain(&query, &options).to_string();
-        (got, said(&answer.receipt()), listed, said(flows.receipt()), explained)
-    };
     let without = store.open();
     store.open().keep_catalogue().unwrap();
     let with = store.open();
     assert_eq!(with.catalogue().not_kept(), 2, "of indexes of version 2 nothing is kept that were not opened");
     for text in QUERIES {
         let _packets = assert_scan(&store, text);
-        assert_eq!(all(&with, text), all(&without, text), "{text}");
+        assert_eq!(everything(&with, text), everything(&without, text), "{text}");
     }
     assert_eq!(with.catalogue().not_kept(), 0, "and nothing can be");
 }
@@ -158,13 +144,14 @@ fn the_file_is_laid_out_as_it_is_documented() {
     let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     assert_eq!(bytes[..8], *b"\x89STENOCT");
-    assert_eq!((bytes[8..12].to_vec(), u32_at(12)), (vec![1, 0, 0, 0], 3));
+    assert_eq!((bytes[8..12].to_vec(), u32_at(12)), (vec![1, 0, 1, 0], 3));
     assert_eq!(u64_at(16), bytes.len() as u64);
     let table = usize::try_from(u64_at(24)).unwrap();
     assert_eq!(table + 3 * 96, bytes.len());
     assert_eq!(u32_at(32), crc32c::crc32c(&bytes[table..]));
     let version = u32::from(FORMAT_MAJOR) << 16 | u32::from(FORMAT_MINOR);
     assert_eq!([u32_at(36), u32_at(40)], [version, u32::try_from(Cause::ALL.len()).unwrap()]);
+    assert_eq!((u32_at(44), u64_at(48), u32_at(56)), (0, table as u64, 0), "no groups");
     assert_eq!(u32_at(60), crc32c::crc32c(&bytes[..60]));
     for (net, entry) in (0u64..3).zip((table..).step_by(96)) {
         let segment = (100 + net) * 1_000_000;

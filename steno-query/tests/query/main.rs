@@ -8,6 +8,7 @@ mod everywhere;
 mod flows;
 mod fragments;
 mod generate;
+mod groups;
 mod kept;
 mod losses;
 mod model;

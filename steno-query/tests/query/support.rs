@@ -4,6 +4,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    thread::sleep,
+    time::Duration,
 };
 
 use steno_core::{
@@ -245,6 +247,22 @@ pub(crate) fn assert_scan(store: &TestStore, text: &str) -> usize {
     let receipt = answer.receipt();
     assert!(receipt.is_complete(), "{receipt}");
     got.len()
+}
+
+/// All that a store says to a question: packets, flows, an explanation, and the receipts of these.
+pub(crate) fn everything(store: &Store, text: &str) -> (Vec<Got>, [String; 4]) {
+    let (query, options) = (query(text), Options::default());
+    let mut answer = store.answer(&query, options.clone());
+    let got = take(&mut answer);
+    let flows = store.flows(&query, &options);
+    let listed: Vec<String> = flows.iter().map(|flow| format!("{flow:?}")).collect();
+    let explained = store.explain(&query, &options).to_string();
+    (got, [answer.receipt().to_string(), listed.join("\n"), flows.receipt().to_string(), explained])
+}
+
+/// Waits until a change shows in the times of what was written before.
+pub(crate) fn settle() {
+    sleep(Duration::from_millis(80));
 }
 
 /// The indexes of the packet file of some packets, each of `blocks_each` blocks.

@@ -54,7 +54,7 @@ pub enum KeptError {
     Corrupt {
         /// What is wrong.
         what: &'static str,
-        /// In which entry.
+        /// In which entry, or in which group.
         entry: u32,
     },
 }

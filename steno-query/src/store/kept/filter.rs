@@ -9,6 +9,8 @@ use std::net::IpAddr;
 pub(super) const BLOCK_BYTES: usize = 32;
 /// Blocks of a filter at the most: 64 KiB.
 pub(super) const BLOCKS_MAX: u32 = 2048;
+/// Blocks of the filter of a group at the most: 32 MiB. It is a power of two.
+pub(super) const GROUP_BLOCKS_MAX: u32 = 1 << 20;
 /// Bits of an address as long as there is room.
 const BITS: u64 = 12;
 /// Where fewer would be left, so much passes that the filter is not worth its bytes.
@@ -42,6 +44,32 @@ pub(super) fn blocks_for(addresses: u64) -> Option<u32> {
     let least = addresses.saturating_mul(BITS_MIN).div_ceil(block_bits);
     let most = u64::from(BLOCKS_MAX);
     (least <= most).then(|| u32::try_from(wanted.min(most)).unwrap_or(BLOCKS_MAX))
+}
+
+/// How many blocks the filter of a group is begun with, whose segments have so many addresses, each counted for itself: a power of two,
+/// so that it can be [`folded`] to what it takes for those that differ.
+pub(super) fn group_blocks_for(addresses: u64) -> u32 {
+    let wanted = addresses.saturating_mul(BITS).div_ceil(BLOCK_BYTES as u64 * 8);
+    let wanted = u32::try_from(wanted).unwrap_or(u32::MAX).min(GROUP_BLOCKS_MAX);
+    wanted.next_power_of_two()
+}
+
+/// The same filter in the fewest bytes that leave half of its bits unset; without bytes where it is so full that it is not worth
+/// having. It is a power of two of blocks.
+pub(super) fn folded(mut filter: Vec<u8>) -> Vec<u8> {
+    let ones = |filter: &[u8]| filter.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>();
+    let bits = |filter: &[u8]| filter.len() as u64 * 8;
+    while filter.len() > BLOCK_BYTES {
+        // Of half as many blocks, an address is in the one whose number is half of what it was.
+        let pairs = filter.chunks_exact(2 * BLOCK_BYTES).map(|pair| pair.split_at(BLOCK_BYTES));
+        let half: Vec<u8> = pairs.flat_map(|(even, odd)| even.iter().zip(odd).map(|(a, b)| a | b)).collect();
+        if ones(&half) * 2 > bits(&half) {
+            break;
+        }
+        filter = half;
+    }
+    // What `BITS_MIN` bits for each address come to.
+    if ones(&filter) * 4 > bits(&filter) * 3 { Vec::new() } else { filter }
 }
 
 /// Puts an address into a filter, which is a whole number of blocks.
@@ -125,6 +153,30 @@ mod tests {
     /// Addresses as networks have them: neighbours.
     fn neighbours(first: u32, count: u32) -> Vec<IpAddr> {
         (first..first + count).map(|bits| Ipv4Addr::from_bits(bits).into()).collect()
+    }
+
+    /// The filter of a group whose segments have `counted` addresses, of which `addresses` are all that differ.
+    fn group_filter_of(addresses: &[IpAddr], counted: u64) -> Vec<u8> {
+        let mut filter = vec![0; group_blocks_for(counted) as usize * BLOCK_BYTES];
+        addresses.iter().for_each(|&address| insert(&mut filter, address.into()));
+        folded(filter)
+    }
+
+    #[test]
+    fn the_filter_of_a_group_is_as_large_as_what_differs_asks_for() {
+        for (count, counted) in [(1, 1), (1, 32_000), (700, 700), (10_000, 320_000), (100_000, 100_000)] {
+            let addresses = neighbours(0x0a00_0000, count);
+            let filter = group_filter_of(&addresses, counted);
+            assert!(addresses.iter().all(|&address| may_hold(&filter, address.into())), "{count} of {counted}");
+            let least = (u64::from(count) * BITS / 8).max(BLOCK_BYTES as u64);
+            let bytes = filter.len() as u64;
+            assert!((least * 9 / 10..=least * 5 / 2).contains(&bytes), "{count} of {counted}: {bytes} bytes");
+            let others = neighbours(0xc000_0000, 20_000);
+            let passed = others.iter().filter(|&&address| may_hold(&filter, address.into())).count();
+            assert!(passed < 200, "{count} of {counted}: {passed}");
+        }
+        assert!(group_filter_of(&neighbours(0, 100_000), 1_000).is_empty(), "too many for what was counted");
+        assert_eq!(group_blocks_for(u64::MAX), GROUP_BLOCKS_MAX);
     }
 
     #[test]

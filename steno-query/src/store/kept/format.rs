@@ -1,19 +1,25 @@
-//! The bytes of a catalogue file (`docs/format/catalogue.md`, sections 1 to 3): its header and its entries.
+//! The bytes of a catalogue file (`docs/format/catalogue.md`, sections 1, 2 and 5): its header, its entries and its groups.
 
 use steno_core::{SegmentId, TimestampNs, crc32c};
 use steno_index::{Cause, FORMAT_MAJOR, FORMAT_MINOR};
 
 use super::{
     KeptError,
-    filter::{BLOCK_BYTES, BLOCKS_MAX},
+    filter::{BLOCK_BYTES, BLOCKS_MAX, GROUP_BLOCKS_MAX},
 };
 use crate::store::identity::Identity;
 
 pub(super) const HEADER_BYTES: usize = 64;
 pub(super) const ENTRY_BYTES: usize = 96;
+pub(super) const GROUP_BYTES: usize = 32;
+/// Segments of a group of the first level, and groups of a level in one of the next.
+pub(in crate::store) const GROUP_OF: usize = 32;
+/// Levels of groups: so many segments as one of the last would have do not fit a table of entries.
+pub(in crate::store) const LEVELS_MAX: u32 = 6;
 /// `\x89STENOCT`.
 pub(super) const MAGIC: [u8; 8] = [0x89, b'S', b'T', b'E', b'N', b'O', b'C', b'T'];
 pub(super) const MAJOR: u16 = 1;
+pub(super) const MINOR: u16 = 1;
 /// Where the CRC of the header lies, which covers all before it.
 const HEADER_CRC_AT: usize = 60;
 
@@ -31,6 +37,11 @@ pub(super) struct Header {
     /// Where the entries are. They end with the file.
     pub(super) entries_at: u64,
     pub(super) entries_crc: u32,
+    /// How many groups there are; none in a file of version 1.0.
+    pub(super) groups: u32,
+    /// Where they are. They end where the entries begin.
+    pub(super) groups_at: u64,
+    pub(super) groups_crc: u32,
 }
 
 /// What is kept of a segment.
@@ -50,6 +61,17 @@ pub(in crate::store) struct Entry {
     pub(super) filter: Part,
 }
 
+/// Entries that follow one another, and which addresses none of them has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Group {
+    /// The first of them, and how many there are.
+    pub(in crate::store) first: u32,
+    pub(in crate::store) entries: u32,
+    /// One is a group of segments, each further one of groups of the level below.
+    pub(in crate::store) level: u32,
+    pub(super) filter: Part,
+}
+
 /// A part of the file with a checksum of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Part {
@@ -62,13 +84,15 @@ impl Header {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(MAJOR.to_le_bytes());
-        bytes.extend([0; 2]);
+        bytes.extend(MINOR.to_le_bytes());
         bytes.extend(self.entries.to_le_bytes());
         bytes.extend(self.file_bytes.to_le_bytes());
         bytes.extend(self.entries_at.to_le_bytes());
         bytes.extend(self.entries_crc.to_le_bytes());
         bytes.extend(known().into_iter().flat_map(u32::to_le_bytes));
-        bytes.resize(HEADER_CRC_AT, 0);
+        bytes.extend(self.groups.to_le_bytes());
+        bytes.extend(self.groups_at.to_le_bytes());
+        bytes.extend(self.groups_crc.to_le_bytes());
         bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
         bytes
     }
@@ -88,9 +112,10 @@ impl Header {
         let crc = Fields(header.get(HEADER_CRC_AT..).unwrap_or_default()).u32();
         compare("the header", covered, crc)?;
         let _minor = fields.u16();
-        let (entries, says_bytes) = (fields.u32(), fields.u64());
-        let header = Self { entries, file_bytes: says_bytes, entries_at: fields.u64(), entries_crc: fields.u32() };
+        let (entries, says_bytes, entries_at, entries_crc) = (fields.u32(), fields.u64(), fields.u64(), fields.u32());
         let (got, expected) = ([fields.u32(), fields.u32()], known());
+        let (groups, groups_at, groups_crc) = (fields.u32(), fields.u64(), fields.u32());
+        let header = Self { entries, file_bytes: says_bytes, entries_at, entries_crc, groups, groups_at, groups_crc };
         if got != expected {
             return Err(KeptError::OtherKnowledge { got, expected });
         }
@@ -102,7 +127,17 @@ impl Header {
         if !is_whole || header.entries_at < HEADER_BYTES as u64 {
             return Err(KeptError::Corrupt { what: "the entries do not fill the file", entry: entries });
         }
+        let table_bytes = u64::from(groups) * GROUP_BYTES as u64;
+        let is_whole = groups_at.checked_add(table_bytes) == Some(entries_at) && groups_at >= HEADER_BYTES as u64;
+        if groups > 0 && !is_whole {
+            return Err(KeptError::Corrupt { what: "the groups do not lie before the entries", entry: groups });
+        }
         Ok(header)
+    }
+
+    /// Where the parts end.
+    pub(super) fn parts_end(&self) -> u64 {
+        if self.groups > 0 { self.groups_at } else { self.entries_at }
     }
 }
 
@@ -134,22 +169,66 @@ impl Entry {
         Self { id, identity, times, packets, lost, lost_tags, filter }
     }
 
-    /// What cannot be about it, in a file whose entries begin at `entries_at`.
-    pub(super) fn flaw(&self, entries_at: u64) -> Option<&'static str> {
-        let is_within = |part: &Part| {
-            let end = part.at.checked_add(u64::from(part.bytes));
-            part.bytes == 0 || part.at >= HEADER_BYTES as u64 && end.is_some_and(|end| end <= entries_at)
-        };
-        let filter_bytes = self.filter.bytes as usize;
+    /// What cannot be about it, in a file whose parts end at `parts_end`.
+    pub(super) fn flaw(&self, parts_end: u64) -> Option<&'static str> {
         if self.times.0 > self.times.1 {
-            Some("the earliest time is after the latest")
-        } else if !is_within(&self.lost) || !is_within(&self.filter) {
-            Some("a part outside of the file")
-        } else if !filter_bytes.is_multiple_of(BLOCK_BYTES) || filter_bytes / BLOCK_BYTES > BLOCKS_MAX as usize {
-            Some("a filter of no possible size")
-        } else {
-            None
+            return Some("the earliest time is after the latest");
         }
+        self.lost.flaw(parts_end).or_else(|| self.filter.flaw_of_filter(parts_end, BLOCKS_MAX))
+    }
+}
+
+impl Group {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let Self { first, entries, level, filter: Part { at, bytes, crc } } = self;
+        for word in [first, entries, level, bytes] {
+            out.extend(word.to_le_bytes());
+        }
+        out.extend(at.to_le_bytes());
+        out.extend(crc.to_le_bytes());
+        out.extend([0; 4]);
+    }
+
+    /// Reads the group at the start of `bytes`.
+    pub(super) fn decode(bytes: &[u8]) -> Self {
+        let mut fields = Fields(bytes);
+        let [first, entries, level, filter_bytes] = std::array::from_fn(|_| fields.u32());
+        let filter = Part { at: fields.u64(), bytes: filter_bytes, crc: fields.u32() };
+        Self { first, entries, level, filter }
+    }
+
+    /// Behind the last of its entries.
+    pub(in crate::store) fn end(&self) -> u32 {
+        self.first.saturating_add(self.entries)
+    }
+
+    /// What cannot be about it, behind the group `before`, in a file of so many entries whose parts end at `parts_end`.
+    pub(super) fn flaw(&self, before: Option<&Self>, entries: u32, parts_end: u64) -> Option<&'static str> {
+        let ascends = before
+            .is_none_or(|before| self.level > before.level || self.level == before.level && self.first >= before.end());
+        if !ascends {
+            Some("the groups do not ascend")
+        } else if !(1..=LEVELS_MAX).contains(&self.level) {
+            Some("a group of no possible level")
+        } else if self.entries == 0 || self.first.checked_add(self.entries).is_none_or(|end| end > entries) {
+            Some("a group of entries that are not there")
+        } else {
+            self.filter.flaw_of_filter(parts_end, GROUP_BLOCKS_MAX)
+        }
+    }
+}
+
+impl Part {
+    fn flaw(&self, parts_end: u64) -> Option<&'static str> {
+        let end = self.at.checked_add(u64::from(self.bytes));
+        let is_within = self.bytes == 0 || self.at >= HEADER_BYTES as u64 && end.is_some_and(|end| end <= parts_end);
+        (!is_within).then_some("a part outside of the file")
+    }
+
+    fn flaw_of_filter(&self, parts_end: u64, blocks_max: u32) -> Option<&'static str> {
+        let bytes = self.bytes as usize;
+        let is_possible = bytes.is_multiple_of(BLOCK_BYTES) && bytes / BLOCK_BYTES <= blocks_max as usize;
+        self.flaw(parts_end).or_else(|| (!is_possible).then_some("a filter of no possible size"))
     }
 }
 

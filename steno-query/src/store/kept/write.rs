@@ -6,7 +6,10 @@ use std::{
     io::{self, BufWriter, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,9 +17,10 @@ use steno_core::{Clock, SystemClock, TimestampNs, crc32c};
 use steno_index::{Facts, Index};
 
 use super::{
-    CATALOGUE_FILE, KeptSegment,
+    CATALOGUE_FILE, Kept, KeptGroup, KeptSegment,
     filter::{BLOCK_BYTES, blocks_for, insert},
-    format::{Entry, HEADER_BYTES, Header, Part},
+    format::{Entry, Group, HEADER_BYTES, Header, Part},
+    group::{Member, make_filters, plan},
 };
 use crate::store::{Segment, identity::Identity};
 
@@ -28,6 +32,8 @@ struct Content {
     entry: Entry,
     lost: Vec<u8>,
     filter: Vec<u8>,
+    /// How many addresses its index has; `None` where it was not looked into.
+    addresses: Option<u64>,
 }
 
 /// Writes what is known of `segments`, which ascend, into the catalogue file of the directory `dir` of indexes: what is kept by
@@ -48,30 +54,87 @@ pub(in crate::store) fn write<'a>(
     let mut file = Unfinished::create(dir)?;
     let mut out = BufWriter::new(&file.file);
     out.write_all(&[0; HEADER_BYTES])?;
-    let (mut at, mut table, mut entries) = (HEADER_BYTES as u64, Vec::new(), 0);
+    let (mut at, mut table, mut members) = (HEADER_BYTES as u64, Vec::new(), Vec::new());
+    // All that is kept is kept in one file.
+    let before = segments.clone().find_map(|(_, kept)| Some(kept?.place().0));
     for (segment, kept) in segments {
         let known = kept.and_then(KeptSegment::parts);
-        let known = known.map(|(entry, lost, filter)| Content { entry, lost: lost.to_vec(), filter: filter.to_vec() });
+        let known = known.map(|(entry, lost, filter)| {
+            let (lost, filter) = (lost.to_vec(), filter.to_vec());
+            Content { entry, lost, filter, addresses: None }
+        });
+        let is_known = known.is_some();
         let Some(content) = known.or_else(|| Content::of(segment)) else { continue };
-        let Content { mut entry, lost, filter } = content;
+        let Content { mut entry, lost, filter, addresses } = content;
         entry.filter = put(&mut out, &mut at, &filter)?;
         entry.lost = put(&mut out, &mut at, &lost)?;
         entry.encode(&mut table);
-        entries += 1;
+        let before = kept.filter(|_| is_known).map(|kept| kept.place().1);
+        members.push(Member { segment, identity: entry.identity, addresses, before });
     }
+    let (groups_table, groups) = groups(&members, before, &mut out, &mut at)?;
+    out.write_all(&groups_table)?;
     out.write_all(&table)?;
     out.flush()?;
     drop(out);
-    let (entries_at, file_bytes) = (at, at + table.len() as u64);
-    let header = Header { entries, file_bytes, entries_at, entries_crc: crc32c::crc32c(&table) };
+    let entries_at = at + groups_table.len() as u64;
+    let header = Header {
+        entries: number(members.len()),
+        file_bytes: entries_at + table.len() as u64,
+        entries_at,
+        entries_crc: crc32c::crc32c(&table),
+        groups,
+        groups_at: at,
+        groups_crc: crc32c::crc32c(&groups_table),
+    };
     file.file.write_all_at(&header.encode(), 0)?;
     // It is not synced: what a power failure leaves of it does not bear its checksums.
     file.publish(&dir.join(CATALOGUE_FILE))
 }
 
+/// Writes the filters of the groups that `members` fall into; says what is to stand in the table of groups, and how many stand there.
+/// Filters of the file `before` are taken as they are.
+fn groups(
+    members: &[Member<'_>],
+    before: Option<&Arc<Kept>>,
+    out: &mut impl Write,
+    at: &mut u64,
+) -> io::Result<(Vec<u8>, u32)> {
+    let places: Vec<Option<u32>> = members.iter().map(|member| member.before).collect();
+    let mut planned = plan(&places, before.map(|before| &**before));
+    let mut filters: Vec<Option<Part>> = vec![None; planned.len()];
+    for (planned, place) in planned.iter_mut().zip(&mut filters) {
+        let known = before.zip(planned.before).and_then(|(before, group)| KeptGroup::new(before, group).bytes());
+        match known {
+            Some(filter) => *place = Some(put(out, at, &filter)?),
+            None => planned.before = None,
+        }
+    }
+    make_filters(members, &planned, &mut |group, filter| {
+        let part = put(out, at, &filter)?;
+        if let Some(place) = filters.get_mut(group) {
+            *place = Some(part);
+        }
+        Ok(())
+    })?;
+    let (mut table, mut groups) = (Vec::new(), 0);
+    // One whose indexes cannot be read now is made another time.
+    for (planned, filter) in planned.iter().zip(filters).filter_map(|(planned, filter)| Some((planned, filter?))) {
+        let (first, end) = (planned.entries.start, planned.entries.end);
+        Group { first, entries: end - first, level: planned.level, filter }.encode(&mut table);
+        groups += 1;
+    }
+    Ok((table, groups))
+}
+
+/// How many there are: of entries and of bytes of a part there are never as many as do not fit.
+fn number(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
+}
+
 /// Writes a part and fills up to the next block of a filter, so that each of those lies in one line of the processor's cache.
 fn put(out: &mut impl Write, at: &mut u64, bytes: &[u8]) -> io::Result<Part> {
-    let part = Part { at: *at, bytes: u32::try_from(bytes.len()).unwrap_or(0), crc: crc32c::crc32c(bytes) };
+    let part = Part { at: *at, bytes: number(bytes.len()), crc: crc32c::crc32c(bytes) };
     out.write_all(bytes)?;
     let fill = bytes.len().next_multiple_of(BLOCK_BYTES) - bytes.len();
     out.write_all([0; BLOCK_BYTES].get(..fill).unwrap_or_default())?;
@@ -105,7 +168,12 @@ impl Content {
             filter: Part::default(),
         };
         let is_small = u32::try_from(lost.len()).is_ok();
-        (is_small && identity() == Some(before)).then_some(Self { entry, lost, filter })
+        (is_small && identity() == Some(before)).then_some(Self {
+            entry,
+            lost,
+            filter,
+            addresses: Some(index.addresses()),
+        })
     }
 }
 
