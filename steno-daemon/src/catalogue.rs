@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use steno_core::{SegmentId, TimestampNs};
+use steno_core::SegmentId;
 use steno_query::{
     Catalogue, Store,
     store::{Fault, OpenLogs, Segment, ThreadDirs},
@@ -109,7 +109,8 @@ impl LiveStore {
         for _ in 0..ATTEMPTS {
             self.0.list_for_query();
             // What is added to the catalogue meanwhile is young, and nothing that is pinned now leaves it.
-            match pins.pin(within(&store.catalogue(), span)) {
+            let catalogue = store.catalogue();
+            match pins.pin(catalogue.runs(span, NAME_SLACK_NS), |thread, id| is_in(&catalogue, thread, id)) {
                 Ok(pin) => return pin,
                 Err(gone) => {
                     debug!("listing again: {gone}");
@@ -118,7 +119,7 @@ impl LiveStore {
             }
         }
         // News come faster than they can be listed. What goes from under the query now is named in its receipt.
-        pins.pin_what_is_left(within(&store.catalogue(), span))
+        pins.pin_what_is_left(store.catalogue().runs(span, NAME_SLACK_NS))
     }
 
     /// The same for an answer that goes on: pins the segments that `is_wanted` says, whatever times they are of.
@@ -126,9 +127,9 @@ impl LiveStore {
         let Inner { store, pins, .. } = &*self.0;
         self.0.list_for_query();
         let catalogue = store.catalogue();
-        let keys = catalogue.segments().iter().map(|segment| (segment.thread(), segment.id()));
+        let wanted = catalogue.segments().iter().filter(|segment| is_wanted(segment.thread(), segment.id()));
         // What has just gone is among the removals.
-        pins.pin_what_is_left(keys.filter(|&(thread, id)| is_wanted(thread, id)))
+        pins.pin_what_is_left(wanted.map(|segment| (segment.thread(), segment.id()..=segment.id())).collect())
     }
 
     /// What retention removes.
@@ -290,21 +291,8 @@ fn follow(inner: &Weak<Inner>, heard: &Receiver<()>) {
     }
 }
 
-/// The segments that may hold packets of `span`: by the true times of those whose index was opened before, by their names
-/// and those that follow them for the others.
-fn within(catalogue: &Catalogue, span: TimeSpan) -> Vec<(u32, SegmentId)> {
-    let segments = catalogue.segments();
-    let ends = segments.iter().skip(1).map(Some).chain([None]);
-    let may_hold = segments.iter().zip(ends).filter(|(segment, next)| {
-        if let Some((first, last)) = segment.known_times() {
-            return span.until.is_none_or(|until| first < until) && span.from.is_none_or(|from| last >= from);
-        }
-        let next = next.filter(|next| next.thread() == segment.thread());
-        let begins = segment.id().opened_at().saturating_sub_ns(NAME_SLACK_NS);
-        let ends = next.map_or(TimestampNs::MAX, |next| next.id().opened_at().saturating_add_ns(NAME_SLACK_NS));
-        span.until.is_none_or(|until| begins < until) && span.from.is_none_or(|from| ends >= from)
-    });
-    may_hold.map(|(segment, _)| (segment.thread(), segment.id())).collect()
+fn is_in(catalogue: &Catalogue, thread: u32, id: SegmentId) -> bool {
+    catalogue.segments().binary_search_by_key(&(thread, id), |segment| (segment.thread(), segment.id())).is_ok()
 }
 
 #[cfg(test)]
@@ -312,7 +300,7 @@ mod tests {
     use std::{fs, path::Path};
 
     use steno_core::{
-        BLOCK_BYTES,
+        BLOCK_BYTES, TimestampNs,
         block::{Block, BlockWriter, Push},
         testkit::FrameBuilder,
     };
@@ -384,17 +372,21 @@ mod tests {
         let _new = segment(bench.root.path(), 1, 5_000);
         let pinned = |from, until| {
             let pin = bench.store.pin(span(from, until));
-            let n = bench.pins.pinned();
+            let runs = bench.pins.runs();
             drop(pin);
-            n
+            runs
         };
-        assert_eq!(pinned(None, None), 5, "with the one that came after the start");
+        let run =
+            |thread: u32, first: u64, last: u64| (thread, SegmentId(first * 1_000_000)..=SegmentId(last * 1_000_000));
+        let all = [run(0, 1_000, 1_300), run(1, 5_000, 5_000)];
+        assert_eq!(pinned(None, None), all, "with the one that came after the start");
         // Packets of second 1150 may be in the segments of 1100 (until 1200) and, by the slack of a minute, in those of
         // 1000 (until 1100) and 1200; the other thread's begins later.
-        assert_eq!(pinned(Some(1_150), Some(1_151)), 3);
-        assert_eq!(pinned(Some(6_000), None), 2, "the last one of each thread has no end");
-        assert_eq!(pinned(None, Some(900)), 0);
-        assert_eq!(bench.pins.pinned(), 0);
+        assert_eq!(pinned(Some(1_150), Some(1_151)), [run(0, 1_000, 1_200)]);
+        let last = [run(0, 1_300, 1_300), run(1, 5_000, 5_000)];
+        assert_eq!(pinned(Some(6_000), None), last, "the last one of each thread has no end");
+        assert_eq!(pinned(None, Some(900)), []);
+        assert_eq!(bench.pins.runs(), []);
     }
 
     #[test]
@@ -406,7 +398,7 @@ mod tests {
         let _opened = bench.store.store().catalogue().segments()[0].index().unwrap();
         for (from, until, pinned) in [(None, Some(1_001), 1), (None, Some(1_000), 0), (Some(1_001), None, 0)] {
             let pin = bench.store.pin(span(from, until));
-            assert_eq!(bench.pins.pinned(), pinned, "{from:?} to {until:?}");
+            assert_eq!(bench.pins.runs().len(), pinned, "{from:?} to {until:?}");
             drop(pin);
         }
     }
@@ -455,16 +447,20 @@ mod tests {
         fs::remove_file(bench.root.path().join(format!("p0/{id}"))).unwrap();
         claim.removed();
         let pin = bench.store.pin(span(None, None));
-        assert_eq!((bench.pins.pinned(), bench.store.store().catalogue().segments().len()), (1, 1));
+        let other = SegmentId(2_000_000_000);
+        assert_eq!(
+            (bench.pins.runs(), bench.store.store().catalogue().segments().len()),
+            (vec![(0, other..=other)], 1)
+        );
         drop(pin);
         // Claimed and not gone yet: a query takes what it can get.
-        let other = SegmentId(2_000_000_000);
         let claim = bench.pins.claim(0, other).unwrap();
-        assert_eq!(bench.pins.pin([(0, other)]).unwrap_err(), Gone { thread: 0, id: other });
+        let refused = bench.pins.pin(vec![(0, other..=other)], |_, _| true).unwrap_err();
+        assert_eq!(refused, Gone { thread: 0, id: other });
         drop(bench.store.pin(span(None, None)));
         drop(claim);
         let _pin = bench.store.pin(span(None, None));
-        assert_eq!(bench.pins.pinned(), 1);
+        assert_eq!(bench.pins.runs(), [(0, other..=other)]);
     }
 
     #[test]

@@ -129,7 +129,8 @@ impl Scrubber {
     }
 
     fn segment(&mut self, segment: &Segment) -> ControlFlow<()> {
-        let Ok(_pin) = self.store.pins().pin([(segment.thread(), segment.id())]) else {
+        let run = (segment.thread(), segment.id()..=segment.id());
+        let Ok(_pin) = self.store.pins().pin(vec![run], |_, _| true) else {
             return ControlFlow::Continue(());
         };
         let opened = AnyIndex::open(&segment.index_file()).map(|index| (index, File::open(segment.packet_file())));
@@ -235,7 +236,7 @@ mod tests {
         fs::write(&path, sound).unwrap();
         until("it is well again", || store.quarantined().is_empty());
         drop(scrub);
-        assert_eq!(store.pins().pinned(), 0);
+        assert_eq!(store.pins().runs(), []);
     }
 
     #[test]

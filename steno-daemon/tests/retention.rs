@@ -13,7 +13,7 @@ use std::{
 use steno_core::{FixedClock, SegmentId, SystemClock, TimestampNs};
 use steno_daemon::{
     capture::{Change, SegmentEvent, SegmentWatch, ThreadDirectories},
-    retention::{Bounds, Keeper, NewestPacket, Pins, Reason, Retention, ThreadRetention, ThreadStatus},
+    retention::{Bounds, Keeper, NewestPacket, Pins, Reason, Retention, Run, ThreadRetention, ThreadStatus},
 };
 
 const KIB: u64 = 1024;
@@ -169,7 +169,7 @@ fn a_pinned_segment_stays_until_its_query_ends() {
     (1..=5).for_each(|id| store.publish(0, id, 10));
     let pins = Pins::new();
     let mut keeper = store.keeper(files(3), &pins);
-    let pin = pins.pin([(0, SegmentId(1)), (0, SegmentId(2))]).unwrap();
+    let pin = pins.pin(run(1, 2), |_, _| true).unwrap();
     let status = pass(&mut keeper);
     assert_eq!(store.names(0), [1, 2, 4, 5], "within one, the bound is held by the oldest that nobody reads");
     assert_eq!(status.pinned, 2);
@@ -186,9 +186,14 @@ fn a_pinned_segment_stays_until_its_query_ends() {
     let _ = pass(&mut keeper);
     assert_eq!(store.names(0), [5, 6, 7]);
     assert!(!keeper.is_waiting());
-    assert!(pins.pin([(0, SegmentId(1))]).is_err(), "a query that still believes in it must be told");
+    assert!(pins.pin(run(1, 1), |_, _| true).is_err(), "a query that still believes in it must be told");
     keeper.note(SegmentEvent { thread: 0, id: SegmentId(1), change: Change::Added });
-    assert!(pins.pin([(0, SegmentId(1))]).is_ok());
+    assert!(pins.pin(run(1, 1), |_, _| true).is_ok());
+}
+
+/// From a segment of thread 0 to another.
+fn run(first: u64, last: u64) -> Vec<Run> {
+    vec![(0, SegmentId(first)..=SegmentId(last))]
 }
 
 #[test]
@@ -196,7 +201,7 @@ fn all_pinned_is_stuck_and_nothing_goes() {
     let store = Store::new(1);
     (1..=3).for_each(|id| store.publish(0, id, 10));
     let pins = Pins::new();
-    let _pin = pins.pin((1..=3).map(|id| (0, SegmentId(id)))).unwrap();
+    let _pin = pins.pin(run(1, 3), |_, _| true).unwrap();
     let status = pass(&mut store.keeper(files(0), &pins));
     assert_eq!((status.stuck, status.segments), (Some(Reason::MaxFiles), 3));
 }

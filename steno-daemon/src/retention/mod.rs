@@ -24,7 +24,7 @@ mod service;
 mod status;
 
 pub use keeper::{Keeper, NewestPacket, ThreadRetention};
-pub use pins::{Gone, Pin, Pins};
+pub use pins::{Gone, Pin, Pins, Run};
 pub use policy::{Bounds, Candidate, Reason, Room, Verdict, decide};
 pub use remove::RemoveError;
 pub use service::{Retention, RetentionWatcher};

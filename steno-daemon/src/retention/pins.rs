@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -20,6 +21,9 @@ const MAX_REMOVED: usize = 10_000;
 /// A segment among all threads.
 type Key = (u32, SegmentId);
 
+/// Segments of a thread, from one name to another: a query over all of a large store pins one run a thread.
+pub type Run = (u32, RangeInclusive<SegmentId>);
+
 /// The registry. Clones are the same one.
 #[derive(Clone, Debug, Default)]
 pub struct Pins {
@@ -29,7 +33,10 @@ pub struct Pins {
 
 #[derive(Debug, Default)]
 struct State {
-    pinned: BTreeMap<Key, u64>,
+    /// What each pin holds, by its number.
+    pinned: BTreeMap<u64, Vec<Run>>,
+    /// How many pins there were.
+    pins: u64,
     /// Being removed, or removed.
     gone: BTreeSet<Key>,
     /// The last ones that were removed, and how many there were before them.
@@ -51,7 +58,7 @@ pub struct Gone {
 #[derive(Debug)]
 pub struct Pin {
     pins: Pins,
-    keys: Vec<Key>,
+    number: u64,
 }
 
 /// Retention's hold on a segment that it removes. Dropped without [`Claim::removed`], the segment is as before.
@@ -68,37 +75,37 @@ impl Pins {
         Self::default()
     }
 
-    /// Pins all of `segments` (thread and name of each) or, if one of them is gone, none.
+    /// Pins all segments of `runs` or, if one of them that `is_there` is gone, none.
     ///
     /// # Errors
     /// [`Gone`], with the first one that is.
-    pub fn pin(&self, segments: impl IntoIterator<Item = (u32, SegmentId)>) -> Result<Pin, Gone> {
-        let keys: Vec<Key> = segments.into_iter().collect();
+    pub fn pin(&self, runs: Vec<Run>, is_there: impl Fn(u32, SegmentId) -> bool) -> Result<Pin, Gone> {
         let mut state = self.state();
-        if let Some(&(thread, id)) = keys.iter().find(|key| state.gone.contains(key)) {
-            return Err(Gone { thread, id });
+        for (thread, names) in &runs {
+            let mut gone = state.gone.range((*thread, *names.start())..=(*thread, *names.end()));
+            if let Some(&(thread, id)) = gone.find(|(thread, id)| is_there(*thread, *id)) {
+                return Err(Gone { thread, id });
+            }
         }
-        for key in &keys {
-            *state.pinned.entry(*key).or_default() += 1;
-        }
-        drop(state);
-        Ok(Pin { pins: self.clone(), keys })
+        Ok(self.pinned_in(&mut state, runs))
     }
 
-    /// Pins those of `segments` that are not gone.
-    pub fn pin_what_is_left(&self, segments: impl IntoIterator<Item = (u32, SegmentId)>) -> Pin {
-        let mut state = self.state();
-        let keys: Vec<Key> = segments.into_iter().filter(|key| !state.gone.contains(key)).collect();
-        for key in &keys {
-            *state.pinned.entry(*key).or_default() += 1;
-        }
-        drop(state);
-        Pin { pins: self.clone(), keys }
+    /// Pins those segments of `runs` that are not gone.
+    pub fn pin_what_is_left(&self, runs: Vec<Run>) -> Pin {
+        self.pinned_in(&mut self.state(), runs)
     }
 
-    /// How many segments are pinned.
-    pub fn pinned(&self) -> usize {
-        self.state().pinned.len()
+    fn pinned_in(&self, state: &mut State, runs: Vec<Run>) -> Pin {
+        let number = state.pins;
+        state.pins += 1;
+        let _none = state.pinned.insert(number, runs);
+        Pin { pins: self.clone(), number }
+    }
+
+    /// All that is pinned.
+    #[cfg(test)]
+    pub(crate) fn runs(&self) -> Vec<Run> {
+        self.state().pinned.values().flatten().cloned().collect()
     }
 
     /// A segment of this name is there (again): say so for each one that appears.
@@ -107,14 +114,14 @@ impl Pins {
     }
 
     pub(super) fn is_pinned(&self, thread: u32, id: SegmentId) -> bool {
-        self.state().pinned.contains_key(&(thread, id))
+        self.state().is_pinned(thread, id)
     }
 
     /// Takes a segment away from queries to come. None: one that runs has pinned it.
     pub(crate) fn claim(&self, thread: u32, id: SegmentId) -> Option<Claim> {
         let key = (thread, id);
         let mut state = self.state();
-        if state.pinned.contains_key(&key) {
+        if state.is_pinned(thread, id) {
             return None;
         }
         if state.gone.len() >= MAX_GONE {
@@ -149,17 +156,15 @@ impl Pins {
     }
 }
 
+impl State {
+    fn is_pinned(&self, thread: u32, id: SegmentId) -> bool {
+        self.pinned.values().flatten().any(|(of, names)| *of == thread && names.contains(&id))
+    }
+}
+
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut state = self.pins.state();
-        for key in &self.keys {
-            if let Some(count) = state.pinned.get_mut(key) {
-                *count -= 1;
-                if *count == 0 {
-                    let _ = state.pinned.remove(key);
-                }
-            }
-        }
+        let _runs = self.pins.state().pinned.remove(&self.number);
     }
 }
 
@@ -206,32 +211,65 @@ mod tests {
     const A: Key = (0, SegmentId(1));
     const B: Key = (1, SegmentId(1));
 
+    fn run((thread, id): Key) -> Run {
+        (thread, id..=id)
+    }
+
+    /// Pins what is there.
+    fn pin<const N: usize>(pins: &Pins, segments: [Key; N]) -> Result<Pin, Gone> {
+        pins.pin(segments.map(run).to_vec(), |_, _| true)
+    }
+
     #[test]
     fn what_is_pinned_cannot_be_claimed_until_the_last_pin_goes() {
         let pins = Pins::new();
-        let first = pins.pin([A, B]).unwrap();
-        let second = pins.pin([A]).unwrap();
+        let first = pin(&pins, [A, B]).unwrap();
+        let second = pin(&pins, [A]).unwrap();
         drop(first);
         assert!(pins.is_pinned(A.0, A.1) && !pins.is_pinned(B.0, B.1));
         assert!(pins.claim(A.0, A.1).is_none());
         assert!(pins.claim(B.0, B.1).is_some());
         drop(second);
-        assert_eq!(pins.pinned(), 0);
+        assert_eq!(pins.runs(), []);
         assert!(pins.claim(A.0, A.1).is_some());
+    }
+
+    #[test]
+    fn a_run_pins_what_lies_in_it_and_what_comes_there() {
+        let pins = Pins::new();
+        let pinned = pins.pin(vec![(3, SegmentId(5)..=SegmentId(9))], |_, _| true).unwrap();
+        let claimed = |thread, id| pins.claim(thread, SegmentId(id)).is_some();
+        assert!([5, 7, 9].into_iter().all(|id| !claimed(3, id)));
+        assert!(claimed(3, 4) && claimed(3, 10) && claimed(2, 7));
+        drop(pinned);
+        assert!(claimed(3, 7));
+    }
+
+    #[test]
+    fn what_went_long_ago_keeps_no_run_from_being_pinned() {
+        let pins = Pins::new();
+        pins.claim(0, SegmentId(7)).unwrap().removed();
+        let run = || vec![(0, SegmentId(5)..=SegmentId(9))];
+        assert_eq!(pins.pin(run(), |_, _| true).unwrap_err(), Gone { thread: 0, id: SegmentId(7) });
+        let pin = pins.pin(run(), |thread, id| (thread, id) != (0, SegmentId(7))).unwrap();
+        assert!(pins.is_pinned(0, SegmentId(5)));
+        drop(pin);
+        assert!(pins.claim(0, SegmentId(5)).is_some(), "and nothing stays pinned of what was refused");
+        drop(pins.pin_what_is_left(run()));
     }
 
     #[test]
     fn what_is_claimed_or_gone_cannot_be_pinned_until_it_appears() {
         let pins = Pins::new();
         let claim = pins.claim(A.0, A.1).unwrap();
-        assert_eq!(pins.pin([B, A]).unwrap_err(), Gone { thread: A.0, id: A.1 });
-        assert_eq!(pins.pinned(), 0, "all or nothing");
+        assert_eq!(pin(&pins, [B, A]).unwrap_err(), Gone { thread: A.0, id: A.1 });
+        assert!(!pins.is_pinned(B.0, B.1), "all or nothing");
         drop(claim);
-        drop(pins.pin([A]).unwrap());
+        drop(pin(&pins, [A]).unwrap());
         pins.claim(A.0, A.1).unwrap().removed();
-        assert!(pins.pin([A]).is_err());
+        assert!(pin(&pins, [A]).is_err());
         pins.appeared(A.0, A.1);
-        assert!(pins.pin([A]).is_ok());
+        assert!(pin(&pins, [A]).is_ok());
     }
 
     #[test]
@@ -241,6 +279,6 @@ mod tests {
             pins.claim(0, SegmentId(id)).unwrap().removed();
         }
         assert_eq!(pins.state().gone.len(), MAX_GONE);
-        assert!(pins.pin([(0, SegmentId(2))]).is_ok() && pins.pin([(0, SegmentId(3))]).is_err());
+        assert!(pin(&pins, [(0, SegmentId(2))]).is_ok() && pin(&pins, [(0, SegmentId(3))]).is_err());
     }
 }
