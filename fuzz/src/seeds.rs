@@ -83,7 +83,8 @@ fn main() -> Result<()> {
     let theirs = captures.first().map(|capture| real::indexes(capture)).unwrap_or_default();
     write(&dir, "version2_index", ours.into_iter().chain(theirs))?;
     write(&dir, "capture_import", captures)?;
-    write(&dir, "catalogue", [catalogue(&blocks)?])?;
+    // And so many that they make a group.
+    write(&dir, "catalogue", [catalogue(&blocks)?, catalogue(&vec![one_packet_block(&packets)?; 33])?])?;
     write(&dir, "packet_file", [block])?;
     write(&dir, "query_text", QUERIES.map(|query| query.as_bytes().to_vec()))?;
     write(&dir, "open_log", [open_log(&packets)?, open_log(&many(200)?)?, open_log(&many(900)?)?])?;
