@@ -47,7 +47,9 @@ const ATTEMPTS: usize = 8;
 const KEEP_ONE_IN: usize = 8;
 /// And when any is not in them for so long, which it takes to open a few after a start.
 const KEEP_AT_LEAST_EVERY: Duration = Duration::from_secs(600);
-/// But no sooner than so long after the last time: among them may be some that cannot be read, and never will be in there.
+/// But then no more than so much of the time goes into it: with very many segments each file is copied for some of them.
+const KEEP_ONE_SECOND_IN: u32 = 1000;
+/// And no sooner than so long after the last time: among them may be some that cannot be read, and never will be in there.
 const KEEP_AT_MOST_EVERY: Duration = Duration::from_secs(5);
 
 /// The store of a running daemon. Clones are the same one.
@@ -71,8 +73,8 @@ struct Checked {
     segments: BTreeMap<(u32, SegmentId), bool>,
     /// Files without their other half, and since when that is so.
     orphans: BTreeMap<String, Instant>,
-    /// When the catalogue files were written, or could not be.
-    kept_at: Option<Instant>,
+    /// When the catalogue files were written, or could not be, and how long that took.
+    kept: Option<(Instant, Duration)>,
 }
 
 impl LiveStore {
@@ -244,24 +246,21 @@ impl Inner {
 
     /// Writes down what the indexes say, if that is worth it, so that the next start need not open them, and queries pass over
     /// those without the address that is asked for.
-    fn keep(&self, kept_at: &mut Option<Instant>) {
+    fn keep(&self, kept: &mut Option<(Instant, Duration)>) {
         let catalogue = self.store.catalogue();
         let (missing, all) = (catalogue.not_kept(), catalogue.segments().len());
-        let elapsed = kept_at.map(|at| at.elapsed());
-        let is_many = missing * KEEP_ONE_IN >= all && elapsed.is_none_or(|elapsed| elapsed >= KEEP_AT_MOST_EVERY);
-        let is_long = elapsed.is_none_or(|elapsed| elapsed >= KEEP_AT_LEAST_EVERY);
-        if missing == 0 || !(is_many || is_long) {
+        if !is_worth_it(missing, all, kept.map(|(at, took)| (at.elapsed(), took))) {
             return;
         }
         let began = Instant::now();
         match self.store.keep_catalogue() {
             Ok(()) => debug!("the catalogue files were written in {:?}", began.elapsed()),
-            Err(e) if kept_at.is_none() => {
+            Err(e) if kept.is_none() => {
                 warn!("cannot write down what the indexes say, so that starts are slow: {e}")
             }
             Err(e) => debug!("cannot write down what the indexes say: {e}"),
         }
-        *kept_at = Some(Instant::now());
+        *kept = Some((Instant::now(), began.elapsed()));
         self.list();
     }
 }
@@ -276,7 +275,7 @@ fn follow(inner: &Weak<Inner>, heard: &Receiver<()>) {
         if first && segments > 0 {
             info!("the store holds {segments} segments, {} of them cannot be read", store.quarantine().len());
         }
-        store.keep(&mut checked.kept_at);
+        store.keep(&mut checked.kept);
         // Not held while waiting, so that the last of the others ends this thread.
         drop(store);
         std::thread::sleep(LIST_AT_MOST_EVERY);
@@ -289,6 +288,15 @@ fn follow(inner: &Weak<Inner>, heard: &Receiver<()>) {
             store.list();
         }
     }
+}
+
+/// Whether the catalogue files are to be written, in which `missing` of all segments are not: by when that was done last, if it was, and how long it
+/// took.
+fn is_worth_it(missing: usize, all: usize, last: Option<(Duration, Duration)>) -> bool {
+    let Some((elapsed, took)) = last else { return missing > 0 };
+    let is_many = missing * KEEP_ONE_IN >= all && elapsed >= KEEP_AT_MOST_EVERY;
+    let is_long = elapsed >= KEEP_AT_LEAST_EVERY.max(took * KEEP_ONE_SECOND_IN);
+    missing > 0 && (is_many || is_long)
 }
 
 fn is_in(catalogue: &Catalogue, thread: u32, id: SegmentId) -> bool {
@@ -387,6 +395,16 @@ mod tests {
         assert_eq!(pinned(Some(6_000), None), last, "the last one of each thread has no end");
         assert_eq!(pinned(None, Some(900)), []);
         assert_eq!(bench.pins.runs(), []);
+    }
+
+    #[test]
+    fn catalogue_files_are_written_when_many_are_missing_or_long_ago_but_not_all_the_time() {
+        let seconds = Duration::from_secs;
+        let is_due = |missing, elapsed, took| is_worth_it(missing, 8_000, Some((seconds(elapsed), seconds(took))));
+        assert!(is_worth_it(1, 8_000, None) && !is_worth_it(0, 8_000, None));
+        assert!(is_due(1_000, 5, 60) && !is_due(1_000, 4, 0) && !is_due(999, 599, 0));
+        assert!(is_due(1, 600, 0) && !is_due(0, 6_000, 0));
+        assert!(!is_due(1, 1_999, 2) && is_due(1, 2_000, 2));
     }
 
     #[test]
