@@ -31,8 +31,9 @@ use crate::{
     unreadable::UnreadableLog,
 };
 
-/// The least time between two listings that news cause.
-const LIST_AT_MOST_EVERY: Duration = Duration::from_millis(100);
+/// How long news, and the writing of a catalogue file, wait for a listing: others may come. A directory that was changed longer ago than a tick of its clock, 50 ms, need
+/// not be listed again by the query that comes next, unless it is changed again.
+const LIST_AFTER: Duration = Duration::from_millis(100);
 /// Files may come and go without news: the one that is being written does.
 const LIST_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 /// How much earlier than its name a segment's packets may be, and later than the next one's: the name is a clock's
@@ -261,6 +262,7 @@ impl Inner {
             Err(e) => debug!("cannot write down what the indexes say: {e}"),
         }
         *kept = Some((Instant::now(), began.elapsed()));
+        std::thread::sleep(LIST_AFTER);
         self.list();
     }
 }
@@ -278,9 +280,11 @@ fn follow(inner: &Weak<Inner>, heard: &Receiver<()>) {
         store.keep(&mut checked.kept);
         // Not held while waiting, so that the last of the others ends this thread.
         drop(store);
-        std::thread::sleep(LIST_AT_MOST_EVERY);
         match heard.recv_timeout(LIST_AT_LEAST_EVERY) {
-            Ok(()) => heard.try_iter().for_each(drop),
+            Ok(()) => {
+                std::thread::sleep(LIST_AFTER);
+                heard.try_iter().for_each(drop);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -449,6 +453,22 @@ mod tests {
         let logs = Arc::new(crate::capture::OpenFiles::default());
         let again = LiveStore::start(vec![dirs], Pins::new(), logs).unwrap();
         until(&again, |_| !again.quarantined().is_empty());
+    }
+
+    #[test]
+    fn what_is_listed_upon_news_need_not_be_listed_by_the_next_query() {
+        let bench = bench(1, |root| drop(segment(root, 0, 1_000)));
+        // The listing that follows a start may come at any time.
+        std::thread::sleep(LIST_AFTER * 3);
+        for second in 2_000..2_005 {
+            let id = segment(bench.root.path(), 0, second);
+            bench.store.listener()(SegmentEvent { thread: 0, id, change: crate::capture::Change::Added });
+            until(&bench.store, |catalogue| is_in(catalogue, 0, id));
+            let listed = bench.store.store().catalogue();
+            drop(bench.store.pin(span(None, None)));
+            let now = bench.store.store().catalogue();
+            assert!(std::ptr::eq(listed.segments(), now.segments()), "{second}: all of them were looked at again");
+        }
     }
 
     #[test]

@@ -1,7 +1,14 @@
 //! What the two directories of a thread hold. They are listed again only where something in them has come, gone or got another
 //! name; of a segment that is still there, what is known stays.
 
-use std::{fs, io, num::NonZero, path::Path, sync::Arc, thread};
+use std::{
+    fs::{self, File},
+    io,
+    num::NonZero,
+    path::Path,
+    sync::Arc,
+    thread,
+};
 
 use steno_core::{Clock, SegmentId, SystemClock};
 
@@ -163,9 +170,9 @@ impl Known {
 
 /// The index files of these names as they are now; `None` of one that is not there.
 fn identities(dir: &Path, ids: &[SegmentId]) -> Vec<Option<Identity>> {
+    let Ok(dir) = File::open(dir) else { return vec![None; ids.len()] };
     let look = |ids: &[SegmentId]| -> Vec<Option<Identity>> {
-        let of = |id: &SegmentId| fs::metadata(dir.join(id.to_string())).map(|metadata| Identity::of(&metadata)).ok();
-        ids.iter().map(of).collect()
+        ids.iter().map(|id| Identity::at(&dir, &id.to_string())).collect()
     };
     let threads = thread::available_parallelism().map_or(1, NonZero::get).clamp(2, LOOKING_MAX);
     let share = ids.len().div_ceil(threads).max(LOOKED_AT_ALONE);
