@@ -24,7 +24,7 @@ const LOOKED_AT_ALONE: usize = 1024;
 /// Threads that look at files at once. A disk that has to be asked is asked by all of them.
 const LOOKING_MAX: usize = 8;
 
-/// How often directories are listed at the most until nothing goes away in the meantime.
+/// How often directories are listed at the most until nothing is changed in the meantime.
 const LISTED_MAX: usize = 8;
 
 /// What the directories of a thread held.
@@ -44,13 +44,18 @@ impl Listing {
     /// Of `dirs`, of which `before` is what was found the last time.
     ///
     /// What goes away in the middle of it is none of the store's when it is done: the directories are listed again then. An empty
-    /// file that a killed capture left goes that way, and so does what retention takes.
+    /// file that a killed capture left goes that way, and so does what retention takes. So they are when anything was changed: a
+    /// directory of many names is read piece by piece, and a file that gets another name meanwhile may be in none of the pieces.
     pub(super) fn of(dirs: &ThreadDirs, before: Option<&Self>) -> Self {
+        let mut at_first = stamp(dirs);
         let mut listing = Self::once(dirs, before);
         for _ in 1..LISTED_MAX {
-            if listing.orphans.iter().all(|orphan| orphan.fault != Fault::Vanished) {
+            let now = stamp(dirs);
+            let has_vanished = listing.orphans.iter().any(|orphan| orphan.fault == Fault::Vanished);
+            if now == at_first && !has_vanished {
                 break;
             }
+            at_first = now;
             listing = Self::once(dirs, before);
         }
         listing
@@ -79,6 +84,7 @@ impl Listing {
             let known = Known::of(&dirs, &index, before, kept.as_ref());
             segments = found.segments(&index, &packets, known);
             found.hidden(&index, &packets, &segments);
+            found.missed(before, &packets);
         }
         let Finding { orphans, open_files, .. } = found;
         Self { dirs, stamp, kept, shelf: Shelf::new(segments), orphans, open_files }
@@ -260,6 +266,22 @@ impl Finding<'_> {
         false
     }
 
+    /// Files that were open `before` and were not come to, though they are there under one of their names: a change within the same
+    /// tick of the clock of a file system as another need not show.
+    fn missed(&mut self, before: Option<&Listing>, packets: &Names) {
+        let ThreadDirs { thread, packets: dir, .. } = &**self.dirs;
+        for id in before.into_iter().flat_map(|before| &before.open_files).map(|file| file.id) {
+            if packets.hidden.binary_search(&id).is_ok() || packets.sealed.binary_search(&id).is_ok() {
+                continue;
+            }
+            let there = [id.hidden_name(), id.to_string()].into_iter().find_map(|name| {
+                let metadata = fs::metadata(dir.join(&name)).ok()?;
+                Some(OpenFile::new(format!("PKT{thread}/{name}"), *thread, id, &metadata))
+            });
+            self.open_files.extend(there);
+        }
+    }
+
     /// Files with a leading dot that have not been published since they were listed.
     fn hidden(&mut self, index: &Names, packets: &Names, segments: &[(Arc<Segment>, Option<KeptSegment>)]) {
         let ThreadDirs { thread, packets: packets_dir, index: index_dir } = &**self.dirs;
@@ -284,5 +306,63 @@ impl Finding<'_> {
                 self.orphans.push(Orphan { name, path, fault: Fault::NoPackets });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        sync::atomic::{AtomicBool, Ordering},
+        thread::sleep,
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_gets_its_name_while_the_directory_is_listed_is_not_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let [packets, index] = ["packets", "index"].map(|name| dir.path().join(name));
+        [&packets, &index].into_iter().for_each(|dir| fs::create_dir(dir).unwrap());
+        // So many that the directory is read in pieces.
+        let all: BTreeSet<u64> = (10_000..13_000).collect();
+        for name in &all {
+            fs::write(packets.join(format!(".{name}")), "packets").unwrap();
+        }
+        let dirs = ThreadDirs { thread: 0, packets: packets.clone(), index };
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let _publishing = scope.spawn(|| {
+                let names = all.iter().cycle();
+                for (name, from) in names.zip((0..).map(|at| at / all.len())) {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let (hidden, sealed) = (packets.join(format!(".{name}")), packets.join(name.to_string()));
+                    let (one, other) = if from % 2 == 0 { (hidden, sealed) } else { (sealed, hidden) };
+                    fs::rename(one, other).unwrap();
+                    sleep(Duration::from_millis(30));
+                }
+            });
+            let mut before: Option<Listing> = None;
+            // By whom it was listed before, and by whom it was not.
+            for round in 0..150 {
+                let listing = Listing::of(&dirs, before.as_ref().filter(|_| round % 2 == 0));
+                let open = listing.open_files.iter().map(|file| file.id.0);
+                let alone = listing.orphans.iter().map(|orphan| {
+                    let name = orphan.path.file_name().unwrap().to_str().unwrap();
+                    name.trim_start_matches('.').parse().unwrap()
+                });
+                let found: BTreeSet<u64> = open.chain(alone).collect();
+                let missed: Vec<_> = all.difference(&found).collect();
+                if !missed.is_empty() {
+                    stop.store(true, Ordering::Relaxed);
+                }
+                assert!(missed.is_empty(), "{missed:?}");
+                before = Some(listing);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
     }
 }
