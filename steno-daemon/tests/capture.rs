@@ -15,7 +15,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use steno_core::{
     SegmentId, SystemClock,
-    testkit::{need, until},
+    testkit::{is_gone, need, until},
 };
 use steno_daemon::capture::{
     BackoffPolicy, Capture, CaptureError, CaptureSettings, CaptureStatus, Change, ChildState, Counters, Exit, Kind,
@@ -75,12 +75,6 @@ fn running_pid(capture: &Capture) -> Option<u32> {
 
 fn pid(number: u32) -> Pid {
     Pid::from_raw(i32::try_from(number).unwrap()).unwrap()
-}
-
-/// Whether the process has ended; nobody may have reaped it yet.
-fn is_gone(number: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
 }
 
 fn exited_with(status: &CaptureStatus) -> Option<i32> {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use steno_core::testkit::is_gone;
 use steno_proto::{audit::Verifier, certs::CertDir};
 
 /// Says that it captures, until it is asked to end.
@@ -148,11 +149,6 @@ impl Drop for Daemon {
 
 fn pid(number: u32) -> Pid {
     Pid::from_raw(i32::try_from(number).unwrap()).unwrap()
-}
-
-fn is_gone(number: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -5,6 +5,7 @@ mod disk;
 mod frames;
 mod manual;
 mod patience;
+mod process;
 mod recipe;
 mod require;
 
@@ -12,5 +13,6 @@ pub use disk::LoopDisk;
 pub use frames::FrameBuilder;
 pub use manual::{ManualEntry, flags_in, manual_complaints, manual_entries};
 pub use patience::{PATIENCE, until};
+pub use process::is_gone;
 pub use recipe::{RecipeError, RecipePacket, block_of, recipe};
 pub use require::{need, shared_dir};

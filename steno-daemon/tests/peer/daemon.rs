@@ -11,6 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use steno_core::testkit;
 
 use super::{
     bench::{Bench, PATIENCE, names, ours_of, run},
@@ -213,6 +214,5 @@ impl Drop for Daemon {
 
 /// Whether the process has ended; nobody may have reaped it yet.
 pub(crate) fn is_gone(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
+    testkit::is_gone(pid.as_raw_nonzero().get().cast_unsigned())
 }

@@ -21,7 +21,7 @@ use rustix::{
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use steno_core::testkit::need;
-pub(crate) use steno_core::testkit::{PATIENCE, until};
+pub(crate) use steno_core::testkit::{PATIENCE, is_gone, until};
 use steno_proto::{
     certs::{CertDir, client_tls},
     v1::{
@@ -43,12 +43,6 @@ use tonic::{
 
 pub(crate) fn pid(number: u32) -> Pid {
     Pid::from_raw(i32::try_from(number).unwrap()).unwrap()
-}
-
-/// Whether the process has ended; nobody may have reaped it yet.
-pub(crate) fn is_gone(number: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// A directory of the test's own, and a namespace with a wire from v0 to v1 that its thread is in: what the thread starts,
