@@ -321,6 +321,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_that_was_open_and_is_in_no_list_of_names_is_looked_for_by_its_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let [packets, index] = ["packets", "index"].map(|name| dir.path().join(name));
+        [&packets, &index].into_iter().for_each(|dir| fs::create_dir(dir).unwrap());
+        fs::write(packets.join(".5"), "packets").unwrap();
+        let dirs = ThreadDirs { thread: 0, packets: packets.clone(), index };
+        let before = Listing::of(&dirs, None);
+        let missed = |names: &Names| {
+            let mut found = Finding { dirs: &before.dirs, orphans: Vec::new(), open_files: Vec::new() };
+            found.missed(Some(&before), names);
+            found.open_files.into_iter().map(|file| (file.name, file.id.0, file.bytes)).collect::<Vec<_>>()
+        };
+        let none = Names::default();
+        assert_eq!(missed(&none), [("PKT0/.5".to_owned(), 5, 7)]);
+        assert_eq!(missed(&Names { hidden: vec![SegmentId(5)], ..Names::default() }), []);
+        fs::rename(packets.join(".5"), packets.join("5")).unwrap();
+        assert_eq!(missed(&none), [("PKT0/5".to_owned(), 5, 7)]);
+        assert_eq!(missed(&Names { sealed: vec![SegmentId(5)], ..Names::default() }), []);
+        fs::remove_file(packets.join("5")).unwrap();
+        assert_eq!(missed(&none), []);
+    }
+
+    #[test]
     fn a_file_that_gets_its_name_while_the_directory_is_listed_is_not_missed() {
         let dir = tempfile::tempdir().unwrap();
         let [packets, index] = ["packets", "index"].map(|name| dir.path().join(name));
