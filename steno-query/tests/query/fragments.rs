@@ -69,6 +69,24 @@ fn the_first_fragment_may_be_in_another_segment_of_another_thread_outside_of_the
     }
 }
 
+/// A minute, and not a nanosecond more, before the time asked and after it.
+#[test]
+fn first_fragments_are_looked_for_in_segments_a_minute_away_and_no_further() {
+    let packet = |time: &str, is_first: bool| match is_first {
+        true => format!("{time} ip 10.0.0.1 > 10.0.0.2 frag 7 0+ tcp 80 > 4000 data 1400"),
+        false => format!("{time} ip 10.0.0.1 > 10.0.0.2 frag 7 176 tcp 9 > 9 data 100"),
+    };
+    for (first, later, bound, packets) in [
+        ("100.000000000", "160.000000000", "after 1970-01-01T00:02:40Z", 1),
+        ("99.999999999", "160.000000000", "after 1970-01-01T00:02:40Z", 0),
+        ("160.000000000", "100.000000000", "before 1970-01-01T00:01:40.000000001Z", 1),
+        ("160.000000001", "100.000000000", "before 1970-01-01T00:01:40.000000001Z", 0),
+    ] {
+        let store = store(&[(0, 1, &packet(first, true)), (1, 2, &packet(later, false))]);
+        assert_eq!(assert_scan(&store, &format!("port 80 and {bound}")), packets, "{first}, {later}");
+    }
+}
+
 #[test]
 fn of_two_datagrams_with_one_identification_the_nearer_counts_and_none_beyond_a_minute() {
     let lines = "
