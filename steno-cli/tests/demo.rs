@@ -122,6 +122,17 @@ fn what_was_sent_is_found_and_nothing_is_left() {
 }
 
 #[test]
+fn a_full_disk_is_left_for_another_place() {
+    let Some(steno) = steno() else { return };
+    // A file system without a single free block. A sensor there would remove what it captures.
+    let Some(output) = finish(demo(&steno, Path::new("/proc")).spawn().unwrap()) else { return };
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{stdout}\n{stderr}", output.status);
+    assert!(stdout.contains("10 of 10 conversations"), "no check is shown:\n{stdout}");
+    assert_eq!(stderr, "");
+}
+
+#[test]
 fn the_files_are_kept_where_the_user_says() {
     let Some(steno) = steno() else { return };
     let temporary = tempfile::tempdir().unwrap();

@@ -39,6 +39,17 @@ pub enum DemoError {
         /// The folder.
         dir: PathBuf,
     },
+    /// The disk is too full.
+    #[error(
+        "have room for what is captured: the disk of {} is too full, and a sensor removes its oldest files then; name a \
+         folder elsewhere by {how}, or free some space", .dir.display()
+    )]
+    NoRoom {
+        /// Where it was to be.
+        dir: PathBuf,
+        /// What names another place.
+        how: &'static str,
+    },
     /// The daemon ended by itself, or with an error.
     #[error("{what}: stenographer ended with {status}")]
     Ended {
