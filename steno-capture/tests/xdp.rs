@@ -15,23 +15,6 @@ use support::{Stenotype, Wire, frames, names};
 
 const XDP: &str = "--source=af_xdp";
 
-/// A wire whose v1 leaves tags in frames.
-fn wire() -> Option<Wire> {
-    let wire = Wire::new()?;
-    let has_ethtool = std::process::Command::new("ethtool").arg("--version").output().is_ok();
-    if !need(has_ethtool, "ethtool") {
-        return None;
-    }
-    ethtool(&wire, &["-K", "v1", "rxvlan", "off"]);
-    Some(wire)
-}
-
-fn ethtool(wire: &Wire, args: &[&str]) {
-    let status = wire.command("ethtool").args(args).status().unwrap();
-    // 80: it is so already (ethtool 5 and before).
-    assert!(status.success() || status.code() == Some(80), "ethtool {args:?}: {status}");
-}
-
 /// Conversations with tags and without, from the shortest frames to such that take several chunks.
 fn frames_of_all_sizes() -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
@@ -84,7 +67,7 @@ fn has_program(wire: &Wire) -> bool {
 
 #[test]
 fn the_same_frames_are_stored_by_either_source() {
-    let Some(wire) = wire() else { return };
+    let Some(wire) = Wire::that_keeps_tags() else { return };
     let sent = frames_of_all_sizes();
     let mut stored = Vec::new();
     for (queues, flags, how) in [
@@ -93,7 +76,7 @@ fn the_same_frames_are_stored_by_either_source() {
         // Native XDP wants as many queues at this end as the other one sends from.
         ("2", vec![XDP], "by AF_XDP (generic, copy)"),
     ] {
-        ethtool(&wire, &["-L", "v0", "tx", queues]);
+        wire.ethtool(&["-L", "v0", "tx", queues]);
         let dir = tempfile::tempdir().unwrap();
         let capture = wire.capture(dir.path(), &[&flags[..], &["--blockage_sec=0.2"]].concat());
         if !has_xdp(&capture) {
@@ -153,7 +136,7 @@ fn check_blocks(dir: &Path, thread: u32) {
 
 #[test]
 fn the_program_goes_with_the_capture_however_that_ends() {
-    let Some(wire) = wire() else { return };
+    let Some(wire) = Wire::that_keeps_tags() else { return };
     let sent = some_frames(50);
     for signal in [Signal::KILL, Signal::TERM] {
         let dir = tempfile::tempdir().unwrap();
@@ -177,7 +160,7 @@ fn the_program_goes_with_the_capture_however_that_ends() {
 
 #[test]
 fn two_captures_of_an_interface_do_not_take_it_from_each_other() {
-    let Some(wire) = wire() else { return };
+    let Some(wire) = Wire::that_keeps_tags() else { return };
     let (first_dir, second_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let first = wire.capture(first_dir.path(), &[XDP]);
     if !has_xdp(&first) {
@@ -194,7 +177,7 @@ fn two_captures_of_an_interface_do_not_take_it_from_each_other() {
 
 #[test]
 fn where_af_xdp_is_not_to_be_had_packet_sockets_take_its_place() {
-    let Some(wire) = wire() else { return };
+    let Some(wire) = Wire::that_keeps_tags() else { return };
     let sent = some_frames(50);
     wire.link(&["add", "b1", "type", "bridge"]);
     wire.link(&["set", "b1", "up"]);
@@ -245,7 +228,7 @@ fn where_af_xdp_is_not_to_be_had_packet_sockets_take_its_place() {
 
 #[test]
 fn what_finds_no_room_is_dropped_and_counted() {
-    let Some(wire) = wire() else { return };
+    let Some(wire) = Wire::that_keeps_tags() else { return };
     let dir = tempfile::tempdir().unwrap();
     // 4096 chunks, the least.
     let capture = wire.capture(dir.path(), &[XDP, "--blocks=8"]);
@@ -266,7 +249,7 @@ fn what_finds_no_room_is_dropped_and_counted() {
 
 #[test]
 fn a_link_that_goes_down_and_comes_up_again_leaves_a_gap() {
-    let Some(wire) = wire() else { return };
+    let Some(wire) = Wire::that_keeps_tags() else { return };
     let dir = tempfile::tempdir().unwrap();
     let sent = some_frames(40);
     let mut capture = wire.capture(dir.path(), &[XDP]);
@@ -291,7 +274,7 @@ fn a_link_that_goes_down_and_comes_up_again_leaves_a_gap() {
 
 #[test]
 fn a_link_that_is_removed_ends_the_capture_and_costs_nothing() {
-    let Some(wire) = wire() else { return };
+    let Some(wire) = Wire::that_keeps_tags() else { return };
     let dir = tempfile::tempdir().unwrap();
     let sent = some_frames(20);
     let mut capture = wire.capture(dir.path(), &[XDP, "--blockage_sec=600"]);

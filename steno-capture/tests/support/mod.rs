@@ -47,6 +47,23 @@ impl Wire {
         Some(wire)
     }
 
+    /// One whose v1 leaves VLAN tags in frames, which AF_XDP asks for. `None` where the test is skipped.
+    pub(crate) fn that_keeps_tags() -> Option<Self> {
+        let wire = Self::new()?;
+        if !need(Command::new("ethtool").arg("--version").output().is_ok(), "ethtool") {
+            return None;
+        }
+        wire.ethtool(&["-K", "v1", "rxvlan", "off"]);
+        Some(wire)
+    }
+
+    /// Sets something of a link.
+    pub(crate) fn ethtool(&self, args: &[&str]) {
+        let status = self.command("ethtool").args(args).status().unwrap();
+        // 80: it is so already (ethtool 5 and before).
+        assert!(status.success() || status.code() == Some(80), "ethtool {args:?}: {status}");
+    }
+
     /// A program inside.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("ip");
