@@ -12,7 +12,7 @@ use steno_core::{SegmentId, TimestampNs};
 use steno_index::log::OpenPart;
 
 use super::{Fault, Segment, Shelf, ThreadDirs, listing::Listing, segment::KeptOpen};
-use crate::{TimeSet, TimeSpan};
+use crate::TimeSpan;
 
 /// What a store held when it was last listed. It stays as it is; [`Store::refresh`](super::Store::refresh) makes a new one.
 #[derive(Debug)]
@@ -152,20 +152,11 @@ impl Catalogue {
 
     /// The segments that may hold packets of `span`, as runs of names of a thread that follow one another: by the times of their
     /// packets where these are known; else by their names, from which, and from that of the next, packets are no further than
-    /// `slack_ns`. Files that are being written are among them, for they are segments soon. Opens nothing.
+    /// `slack_ns`. Opens nothing.
     pub fn runs(&self, span: TimeSpan, slack_ns: u64) -> Vec<(u32, RangeInclusive<SegmentId>)> {
         let mut runs = Vec::new();
         self.shelves().for_each(|shelf| shelf.runs(span, slack_ns, &mut runs));
-        let times = TimeSet::of(span);
-        let written = self.open_files.iter().filter(|file| times.overlaps(file.begins, TimestampNs::MAX));
-        runs.extend(written.map(|file| (file.thread, file.id..=file.id)));
         runs
-    }
-
-    /// Whether it was there when the store was listed, as a segment or as a file that was being written.
-    pub fn has(&self, thread: u32, id: SegmentId) -> bool {
-        self.segments.binary_search_by_key(&(thread, id), |segment| (segment.thread(), segment.id())).is_ok()
-            || self.open_files.iter().any(|file| (file.thread, file.id) == (thread, id))
     }
 
     /// Of how many segments no catalogue file keeps anything, though one could: the next one that is written
@@ -193,7 +184,7 @@ impl Catalogue {
         let contents = live.logs.contents(thread, id);
         let has_ended = contents.as_ref().is_none_or(|contents| contents.writer_has_ended);
         if has_ended && is_published(dirs, id) {
-            return Some(Now { parts: vec![Arc::new(Segment::new(Arc::clone(dirs), id))], untold: None });
+            return Some(Now { parts: vec![Arc::new(Segment::just_published(dirs, id))], untold: None });
         }
         let (parts, file) = Segment::being_written(dirs, id, contents?.parts)?;
         let untold = has_ended.then(|| OpenFile::behind(dirs, id, &parts, &file)).flatten();
@@ -203,7 +194,10 @@ impl Catalogue {
     /// Files that were begun after the store was listed, as far as their captures tell.
     pub(crate) fn begun_since(&self) -> Vec<(u32, SegmentId)> {
         let mut files = self.live.as_ref().map(|live| live.logs.files()).unwrap_or_default();
-        files.retain(|(thread, id)| !self.has(*thread, *id));
+        files.retain(|(thread, id)| {
+            let is_segment = self.segments.binary_search_by_key(&(*thread, *id), |s| (s.thread(), s.id())).is_ok();
+            !is_segment && !self.open_files.iter().any(|file| (file.thread, file.id) == (*thread, *id))
+        });
         files
     }
 

@@ -30,7 +30,7 @@ pub struct Segment {
     index: OnceLock<SegmentIndex>,
     /// Of the index file that the two above are of.
     identity: OnceLock<Identity>,
-    /// The packet file, of one that was being written: it may get another name, and go, while it is read.
+    /// The packet file, of one that was being written when the store was listed: it may get another name, and go, while it is read.
     packets: Option<Arc<File>>,
     /// The number of the first packet: of one that was being written, this may be a part.
     first_packet: u32,
@@ -135,6 +135,16 @@ impl Segment {
     /// One of which `summary` is known, of the index file that `identity` tells.
     pub(super) fn with(dirs: Arc<ThreadDirs>, id: SegmentId, identity: Identity, summary: Summary) -> Self {
         Self { identity: identity.into(), summary: summary.into(), ..Self::new(dirs, id) }
+    }
+
+    /// What has been published since the store was listed, opened at once: no query that was told of it has pinned it, and retention
+    /// may take it while it is read. What cannot be opened is told of when its turn comes.
+    pub(super) fn just_published(dirs: &Arc<ThreadDirs>, id: SegmentId) -> Self {
+        let segment = Self::new(Arc::clone(dirs), id);
+        match (File::open(segment.packet_file()), segment.index()) {
+            (Ok(packets), Ok(index)) => Self { index: index.into(), packets: Some(Arc::new(packets)), ..segment },
+            _ => segment,
+        }
     }
 
     /// What a file that is being written holds by the indexes of its parts, and the file; `None` where that is gone.
@@ -242,7 +252,7 @@ impl Segment {
     /// against them again, whatever has become of them on the disk.
     fn is_as_it_was(&self) -> bool {
         let now = || fs::metadata(self.index_file()).map(|metadata| Identity::of(&metadata));
-        // The index of a file that is being written is in memory.
+        // The index of a file that is being written is in memory; one that has just been published is held with its packets.
         self.packets.is_some() || self.identity().is_some_and(|before| now().is_ok_and(|now| now == before))
     }
 
