@@ -3,15 +3,9 @@
 
 mod support;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    thread,
-    time::Duration,
-};
+use std::{fs, process::Command, thread, time::Duration};
 
-use steno_core::testkit::{FrameBuilder, need};
+use steno_core::testkit::{FrameBuilder, LoopDisk};
 use steno_index::Index;
 use support::{Wire, frames_of_blocks, names};
 
@@ -19,38 +13,20 @@ const BLOCK_BYTES: usize = 64 << 10;
 /// Frames that a block has room for: each takes 8056 + 86 bytes, rounded up to 8.
 const FRAMES_PER_BLOCK: usize = 8;
 
-/// A file system that can be made to stand still.
-struct Disk {
-    at: PathBuf,
-}
+/// Stops the writes of a file system until it goes out of scope.
+struct Frozen<'a>(&'a LoopDisk);
 
-impl Disk {
-    fn new(dir: &Path) -> Option<Self> {
-        let (image, at) = (dir.join("image"), dir.join("disk"));
-        fs::File::create(&image).unwrap().set_len(128 << 20).unwrap();
-        fs::create_dir(&at).unwrap();
-        let done = |program: &str, args: &[&str], path: &Path| {
-            let output = Command::new(program).args(args).arg(&image).arg(path).output();
-            output.is_ok_and(|output| output.status.success())
-        };
-        let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).output().is_ok_and(|o| o.status.success());
-        let mounted = made && done("mount", &["-o", "loop"], &at);
-        need(mounted, "mkfs.ext4, and the right to mount a file").then_some(Self { at })
-    }
-
-    fn stand_still(&self) {
-        assert!(Command::new("fsfreeze").arg("-f").arg(&self.at).status().unwrap().success());
-    }
-
-    fn go_on(&self) {
-        assert!(Command::new("fsfreeze").arg("-u").arg(&self.at).status().unwrap().success());
+impl<'a> Frozen<'a> {
+    fn new(disk: &'a LoopDisk) -> Self {
+        assert!(Command::new("fsfreeze").arg("-f").arg(disk.path()).status().unwrap().success());
+        Self(disk)
     }
 }
 
-impl Drop for Disk {
+impl Drop for Frozen<'_> {
     fn drop(&mut self) {
-        let _ = Command::new("fsfreeze").arg("-u").arg(&self.at).output();
-        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+        let thawed = Command::new("fsfreeze").arg("-u").arg(self.0.path()).status();
+        assert!(thread::panicking() || thawed.is_ok_and(|status| status.success()));
     }
 }
 
@@ -70,22 +46,22 @@ fn what_the_disk_does_not_take_waits_in_the_ring_and_only_what_finds_none_is_los
     for (source, aiops) in [("af_packet", Some("--aiops=4")), ("af_packet", None), ("af_xdp", None)] {
         for blocks_sent in [BLOCKS * 3 / 4, BLOCKS * 2] {
             let dir = tempfile::tempdir().unwrap();
-            let Some(disk) = Disk::new(dir.path()) else { return };
+            let Some(disk) = LoopDisk::new(dir.path(), &["mkfs.ext4", "-q"], 128 << 20).unwrap() else { return };
             let source = format!("--source={source}");
             let mut flags = vec!["--blocks=64", "--blocksize_kb=64", &source];
             flags.extend(aiops);
             let log = dir.path().join("log");
-            let capture = support::Stenotype::start(wire.stenotype(&disk.at, &flags), dir.path());
+            let capture = support::Stenotype::start(wire.stenotype(disk.path(), &flags), dir.path());
             capture.wait_for("capturing from");
-            disk.stand_still();
+            let frozen = Frozen::new(&disk);
             let sent = large_frames(blocks_sent * FRAMES_PER_BLOCK);
             wire.send(dir.path(), &sent, 2_000);
             thread::sleep(Duration::from_millis(700));
-            disk.go_on();
+            drop(frozen);
             assert_eq!(capture.stop().0, 0, "{}", fs::read_to_string(&log).unwrap());
-            let stored = frames_of_blocks(&disk.at, 0, BLOCK_BYTES);
-            let Some(name) = names(&disk.at.join("IDX0")).pop() else { panic!("one segment was expected") };
-            let index = Index::open(&disk.at.join("IDX0").join(&name)).unwrap();
+            let stored = frames_of_blocks(disk.path(), 0, BLOCK_BYTES);
+            let Some(name) = names(&disk.path().join("IDX0")).pop() else { panic!("one segment was expected") };
+            let index = Index::open(&disk.path().join("IDX0").join(&name)).unwrap();
             let dropped: u64 = index.facts().unwrap().drops.iter().map(|drops| drops.packets).sum();
             let what = format!("{source} {aiops:?}: {} of {} stored, {dropped} dropped", stored.len(), sent.len());
             assert_eq!(stored.len() as u64 + dropped, sent.len() as u64, "{what}");

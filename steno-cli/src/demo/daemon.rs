@@ -36,10 +36,8 @@ const NOT_FOR_IT: [&str; 5] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
 /// So much of the end of the log is shown when something fails.
 const LOG_LINES: usize = 6;
 
-/// So many percent of the disk it keeps free, and as far as an eighth of it allows so many bytes for what it writes next
-/// (docs/OPERATING.md, retention).
+/// So many percent of the disk it keeps free.
 pub(super) const DISK_FREE_PERCENT: u64 = 1;
-pub(super) const AHEAD_BYTES: u64 = 64 << 20;
 
 /// The programs of a sensor.
 #[derive(Debug)]

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::DemoError;
-use super::daemon::{AHEAD_BYTES, DISK_FREE_PERCENT};
+use super::daemon::DISK_FREE_PERCENT;
 
 /// Where a temporary folder goes when there is no room where it belongs: as durable, or in memory.
 const ELSEWHERE: [&str; 2] = ["/var/tmp", "/dev/shm"];
-/// What the demo writes, and as much again.
-const NEEDED_BYTES: u64 = 32 << 20;
+/// What the demo writes, and what its sensor keeps free for what it writes next (docs/OPERATING.md, retention).
+const NEEDED_BYTES: u64 = 96 << 20;
 
 /// A store folder. Dropping it removes a temporary one with all it holds.
 #[derive(Debug)]
@@ -96,9 +96,9 @@ fn has_room(dir: &Path) -> io::Result<bool> {
     Ok(is_room(bytes(disk.f_bavail), bytes(disk.f_blocks)))
 }
 
-/// Of a disk: one whole per cent more than the sensor keeps free, with what it keeps free for what it writes next.
+/// The sensor counts whole per cent: it is content with one more than it keeps free.
 fn is_room(available_bytes: u64, total_bytes: u64) -> bool {
-    let kept_free = (total_bytes / 100).saturating_mul(DISK_FREE_PERCENT + 1).max(AHEAD_BYTES.min(total_bytes / 8));
+    let kept_free = (total_bytes / 100).saturating_mul(DISK_FREE_PERCENT + 1);
     available_bytes >= kept_free.saturating_add(NEEDED_BYTES)
 }
 
@@ -113,8 +113,7 @@ mod tests {
         const GIB: u64 = 1 << 30;
         let total = 100 * GIB;
         assert!(is_room(2 * GIB + NEEDED_BYTES, total) && !is_room(2 * GIB + NEEDED_BYTES - 1, total));
-        assert!(is_room(96 << 20, GIB) && !is_room((96 << 20) - 1, GIB), "64 MiB ahead");
-        assert!(is_room(40 << 20, 64 << 20) && !is_room((40 << 20) - 1, 64 << 20), "or an eighth");
+        assert!(is_room(GIB, GIB) && !is_room(64 << 20, GIB) && !is_room(64 << 20, 64 << 20));
         assert!(!is_room(0, 0));
     }
 

@@ -15,7 +15,7 @@ use super::need;
 const UNMOUNT_WITHIN: Duration = Duration::from_secs(5);
 
 /// A file system in a file, mounted by a loop device. Unmounted when it goes out of scope, which is to be before its directory is
-/// removed.
+/// removed, and after whatever has files of it open: it panics where somebody has, for it would be left behind.
 #[derive(Debug)]
 pub struct LoopDisk {
     at: PathBuf,
@@ -49,7 +49,14 @@ impl LoopDisk {
 impl Drop for LoopDisk {
     fn drop(&mut self) {
         let begun = Instant::now();
-        while !succeeds(Command::new("umount").arg(&self.at)) && begun.elapsed() < UNMOUNT_WITHIN {
+        while !succeeds(Command::new("umount").arg(&self.at)) {
+            if begun.elapsed() > UNMOUNT_WITHIN {
+                // It goes when its last file is closed.
+                let is_gone = succeeds(Command::new("umount").arg("--lazy").arg(&self.at));
+                let left = if is_gone { "is still in use" } else { "cannot be unmounted" };
+                assert!(thread::panicking(), "{} {left} after its test", self.at.display());
+                return;
+            }
             thread::sleep(Duration::from_millis(100));
         }
     }
