@@ -105,6 +105,14 @@ mod tests {
     }
 
     #[test]
+    fn the_id_is_each_of_twelve_bits_and_none_of_the_others() {
+        let id = |tci| VlanTag { tpid: 0x8100, tci }.id();
+        (0..12).for_each(|bit| assert_eq!(id(1 << bit), 1 << bit, "bit {bit}"));
+        (12..16).for_each(|bit| assert_eq!(id(1 << bit), 0, "priority and drop eligible are no part of it: bit {bit}"));
+        assert_eq!(id(0xffff), 4095);
+    }
+
+    #[test]
     fn a_frame_cut_within_the_addresses_stays_as_it_is() {
         assert_eq!(Frame::with_stripped(b"ddddddsssss", TAG).to_vec(), b"ddddddsssss");
         assert_eq!(Frame::with_stripped(b"ddddddssssss", TAG).to_vec(), b"ddddddssssss\x88\xa8\x20\x64");
