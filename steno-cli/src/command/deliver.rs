@@ -4,11 +4,15 @@
 use std::{
     ffi::{OsStr, OsString},
     io::{self, BufWriter, Write as _},
+    iter,
     os::unix::process::ExitStatusExt as _,
     panic::resume_unwind,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{SyncSender, sync_channel},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread,
 };
 
@@ -28,19 +32,27 @@ pub(super) trait Answering {
 }
 
 /// Chunks that may wait to be written.
-const AHEAD: usize = 2;
+const AHEAD: usize = 16;
+/// Chunks that are written by one call, at the most.
+const TOGETHER: usize = 8;
 
-/// Into a file, or standard output for `-`. What comes next is found, or received, while a chunk is written.
-pub(super) fn to_file<A: Answering>(answer: &mut A, path: &Path) -> Result<Reader, CommandError> {
+/// Into a file, or standard output for `-`. What comes next is found, or received, while a chunk is written, and put into `digest`
+/// where there is one: with all that the answer gave, whatever became of it.
+pub(super) fn to_file<A: Answering>(
+    answer: &mut A,
+    path: &Path,
+    digest: Option<&mut blake3::Hasher>,
+) -> Result<Reader, CommandError> {
     let output = Output::open(path)?;
     // Each chunk is made here and freed by the one that writes.
     steno_core::keep_freed_memory();
     let (give, take) = sync_channel(AHEAD);
+    let enough = AtomicBool::new(false);
     thread::scope(|scope| {
         let writer = thread::Builder::new().name("writer".to_owned());
-        let writer = writer.spawn_scoped(scope, move || write_each(output, || Ok(take.recv().ok())));
+        let writer = writer.spawn_scoped(scope, || write_behind(output, take, digest, &enough));
         let writer = writer.map_err(|e| CommandError::Program(format!("cannot start a thread that writes: {e}")))?;
-        let found = give_all(answer, &give);
+        let found = give_all(answer, &give, &enough);
         drop(give);
         match writer.join().unwrap_or_else(|panic| resume_unwind(panic)) {
             Ok(Reader::There) => found.map(|()| Reader::There),
@@ -50,15 +62,11 @@ pub(super) fn to_file<A: Answering>(answer: &mut A, path: &Path) -> Result<Reade
     })
 }
 
-/// The same for an answer that goes on with what is captured: each chunk is written before the next is waited for, so that a reader
-/// that is gone is noticed.
-pub(super) fn follow_to_file<A: Answering>(answer: &mut A, path: &Path) -> Result<Reader, CommandError> {
-    write_each(Output::open(path)?, || answer.next_chunk())
-}
-
-/// Gives away all chunks, as long as somebody takes them.
-fn give_all(answer: &mut impl Answering, give: &SyncSender<Bytes>) -> Result<(), CommandError> {
-    while let Some(records) = answer.next_chunk()? {
+/// Gives away all chunks, until there are `enough`.
+fn give_all(answer: &mut impl Answering, give: &SyncSender<Bytes>, enough: &AtomicBool) -> Result<(), CommandError> {
+    while !enough.load(Ordering::Relaxed)
+        && let Some(records) = answer.next_chunk()?
+    {
         if give.send(records).is_err() {
             break;
         }
@@ -66,12 +74,35 @@ fn give_all(answer: &mut impl Answering, give: &SyncSender<Bytes>) -> Result<(),
     Ok(())
 }
 
-fn write_each(
+/// Writes what is given, and says when that is `enough`, for nobody takes it any more.
+fn write_behind(
     mut output: Output,
-    mut next: impl FnMut() -> Result<Option<Bytes>, CommandError>,
+    given: Receiver<Bytes>,
+    mut digest: Option<&mut blake3::Hasher>,
+    enough: &AtomicBool,
 ) -> Result<Reader, CommandError> {
-    while let Some(records) = next()? {
-        if output.write(&records)? == Reader::Gone {
+    let mut written = Ok(Reader::There);
+    while let Ok(first) = given.recv() {
+        let chunks: Vec<_> = iter::once(first).chain(given.try_iter().take(TOGETHER - 1)).collect();
+        if let Some(digest) = &mut digest {
+            for chunk in &chunks {
+                let _same = digest.update(chunk);
+            }
+        }
+        if matches!(written, Ok(Reader::There)) {
+            written = output.write(&chunks);
+            enough.store(!matches!(written, Ok(Reader::There)), Ordering::Relaxed);
+        }
+    }
+    written
+}
+
+/// The same for an answer that goes on with what is captured: each chunk is written before the next is waited for, so that a reader
+/// that is gone is noticed.
+pub(super) fn follow_to_file<A: Answering>(answer: &mut A, path: &Path) -> Result<Reader, CommandError> {
+    let mut output = Output::open(path)?;
+    while let Some(records) = answer.next_chunk()? {
+        if output.write(&[records])? == Reader::Gone {
             return Ok(Reader::Gone);
         }
     }
@@ -197,7 +228,9 @@ mod tests {
         let expected: Vec<u8> = (1..=20).flat_map(|n| [n; 1000]).collect();
         for (name, fails) in [("whole", false), ("broken", true)] {
             let path = dir.path().join(name);
-            let ended = to_file(&mut Fake::new(20, fails), &path);
+            let mut digest = blake3::Hasher::new();
+            let ended = to_file(&mut Fake::new(20, fails), &path, Some(&mut digest));
+            assert_eq!(digest.finalize(), blake3::hash(&expected), "{name}");
             match fails {
                 false => assert!(matches!(ended, Ok(Reader::There))),
                 true => assert_eq!(ended.err().unwrap().to_string(), "broken off"),
@@ -208,11 +241,24 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_ends_an_answer_and_is_told_before_what_came_after() {
-        for to in [to_file::<Fake> as fn(&mut Fake, &Path) -> _, follow_to_file::<Fake>] {
+        let full = Path::new("/dev/full");
+        let mut digest = blake3::Hasher::new();
+        let ahead = |answer: &mut Fake| to_file(answer, full, Some(&mut digest));
+        for to in [Box::new(ahead) as Box<dyn FnOnce(&mut Fake) -> _>, Box::new(|answer| follow_to_file(answer, full))]
+        {
             let mut answer = Fake::new(200, true);
-            let error = to(&mut answer, Path::new("/dev/full")).err().unwrap();
+            let error = to(&mut answer).err().unwrap();
             assert!(matches!(&error, CommandError::Cut { whole_bytes: 0, .. }), "{error}");
-            assert!(usize::from(answer.given) <= AHEAD + 2, "{} chunks were found for nothing", answer.given);
+            assert!(
+                usize::from(answer.given) <= TOGETHER + AHEAD + 1,
+                "{} chunks were found for nothing",
+                answer.given
+            );
         }
+        let mut answer = Fake::new(200, true);
+        let mut of_all = blake3::Hasher::new();
+        assert!(to_file(&mut answer, full, Some(&mut of_all)).is_err());
+        let given: Vec<u8> = (1..=answer.given).flat_map(|n| [n; 1000]).collect();
+        assert_eq!(of_all.finalize(), blake3::hash(&given), "a receipt tells of all that was given");
     }
 }

@@ -103,7 +103,7 @@ impl Export {
     }
 
     fn flush(&mut self) -> Result<Reader, CommandError> {
-        let reader = self.output.write(&self.records)?;
+        let reader = self.output.write(&[&self.records])?;
         self.records.clear();
         Ok(reader)
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, IoSlice, Write},
     os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
@@ -49,17 +49,19 @@ impl Output {
         Ok(Self::File { file, path: path.to_owned(), existed, whole_bytes: 0 })
     }
 
-    /// Writes whole records. Where a file takes only a part of them, it is cut behind the last record before, so that it
+    /// Writes chunks of whole records. Where a file does not take them all, it is cut behind the last chunk that it took, so that it
     /// stays a capture that can be read; one that got none is removed, unless it was there before.
-    pub(super) fn write(&mut self, records: &[u8]) -> Result<Reader, CommandError> {
+    pub(super) fn write(&mut self, chunks: &[impl AsRef<[u8]>]) -> Result<Reader, CommandError> {
         match self {
-            Self::Stdout(out) => match out.write_all(records) {
+            Self::Stdout(out) => match write_all(out, chunks).1 {
                 Ok(()) => Ok(Reader::There),
                 Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
                 Err(e) => Err(CommandError::Stdout(e)),
             },
             Self::File { file, path, existed, whole_bytes } => {
-                file.write_all(records).map_err(|source| {
+                let (taken, written) = write_all(file, chunks);
+                *whole_bytes += taken;
+                written.map_err(|source| {
                     // A pipe or a device has no length to set; there is nothing more to be done for it.
                     let _ = file.set_len(*whole_bytes);
                     if *whole_bytes == 0 && !*existed {
@@ -67,9 +69,92 @@ impl Output {
                     }
                     CommandError::Cut { path: path.clone(), whole_bytes: *whole_bytes, source }
                 })?;
-                *whole_bytes += records.len() as u64;
                 Ok(Reader::There)
             }
         }
+    }
+}
+
+/// Writes all chunks with as few calls as they take. Gives the bytes of those that were taken whole.
+fn write_all(file: &mut impl Write, chunks: &[impl AsRef<[u8]>]) -> (u64, io::Result<()>) {
+    let mut slices: Vec<_> = chunks.iter().map(|chunk| IoSlice::new(chunk.as_ref())).collect();
+    let (mut left, mut taken) = (slices.as_mut_slice(), 0);
+    // Those without bytes take no call.
+    IoSlice::advance_slices(&mut left, 0);
+    let written = loop {
+        if left.is_empty() {
+            break Ok(());
+        }
+        match file.write_vectored(left) {
+            Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+            Ok(bytes) => {
+                taken += bytes;
+                IoSlice::advance_slices(&mut left, bytes);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => break Err(e),
+        }
+    };
+    let ends = chunks.iter().scan(0, |end, chunk| {
+        *end += chunk.as_ref().len();
+        Some(*end)
+    });
+    (ends.take_while(|&end| end <= taken).last().unwrap_or(0) as u64, written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so much a call, and so much in all.
+    struct Narrow {
+        taken: Vec<u8>,
+        a_call: usize,
+        in_all: usize,
+        interrupted: bool,
+    }
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.write_vectored(&[IoSlice::new(bytes)])
+        }
+
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            self.interrupted = !self.interrupted;
+            if self.interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let left = self.in_all - self.taken.len();
+            if left == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let before = self.taken.len();
+            self.taken.extend(slices.iter().flat_map(|slice| slice.iter()).take(left.min(self.a_call)));
+            Ok(self.taken.len() - before)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn chunks_are_written_in_order_and_those_counted_that_are_whole() {
+        let chunks = [vec![1; 5], Vec::new(), vec![2; 7], vec![3; 1], vec![4; 9]];
+        let all = chunks.concat();
+        for a_call in 1..=all.len() + 1 {
+            for in_all in 0..=all.len() {
+                let mut narrow = Narrow { taken: Vec::new(), a_call, in_all, interrupted: false };
+                let (whole, written) = write_all(&mut narrow, &chunks);
+                assert!(narrow.taken == all[..in_all], "{a_call} a call, {in_all} in all");
+                let expected = [0, 5, 12, 13, 22].into_iter().filter(|&end| end <= in_all).max();
+                assert_eq!(usize::try_from(whole).ok(), expected);
+                assert_eq!(
+                    written.map_err(|e| e.kind()),
+                    if in_all == all.len() { Ok(()) } else { Err(io::ErrorKind::StorageFull) }
+                );
+            }
+        }
+        assert_eq!(write_all(&mut io::sink(), &[Vec::new()]).0, 0);
     }
 }

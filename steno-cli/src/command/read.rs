@@ -54,6 +54,8 @@ fn read_store(args: &ReadArgs, dir: &Path, interrupted: &Arc<AtomicBool>) -> Res
     let (delivered, receipt) = if args.follow {
         let mut following = Following { answer: store.follow(&query, options), store: &store };
         (deliver(&mut following, args), following.answer.receipt())
+    } else if let Some(path) = &args.write {
+        stored_to_file(store.answer(&query, Options { digest: false, ..options }), path)
     } else {
         let mut stored = Stored { answer: store.answer(&query, options) };
         (deliver(&mut stored, args), stored.answer.receipt())
@@ -66,6 +68,15 @@ fn read_store(args: &ReadArgs, dir: &Path, interrupted: &Arc<AtomicBool>) -> Res
         Reader::There if receipt.is_complete() => Ok(Exit::Done),
         Reader::There => Ok(Exit::Incomplete),
     }
+}
+
+/// The digest is made where the chunks are written, which takes less time than to find them.
+fn stored_to_file(answer: Answer, path: &Path) -> (Result<Reader, CommandError>, Receipt) {
+    let (mut stored, mut digest) = (Stored { answer }, blake3::Hasher::new());
+    let delivered = to_file(&mut stored, path, Some(&mut digest));
+    let mut receipt = stored.answer.receipt();
+    receipt.blake3 = Some(digest.finalize().to_hex().to_string());
+    (delivered, receipt)
 }
 
 fn read_sensor(args: &ReadArgs, sensor: &Sensor, interrupted: &AtomicBool) -> Result<Exit, CommandError> {
@@ -113,7 +124,7 @@ pub(super) fn verdict(ending: &Ending) -> Exit {
 
 fn deliver(answer: &mut impl Answering, args: &ReadArgs) -> Result<Reader, CommandError> {
     if let Some(path) = &args.write {
-        return if args.follow { follow_to_file(answer, path) } else { to_file(answer, path) };
+        return if args.follow { follow_to_file(answer, path) } else { to_file(answer, path, None) };
     }
     let tcpdump = Tcpdump {
         program: OsStr::new("tcpdump"),

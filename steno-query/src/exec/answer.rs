@@ -89,7 +89,7 @@ impl Answer {
         };
         let selection = Selection::of(catalogue, &asked, of, seen, &|| options.is_over());
         let Selection { times, selected, datagrams, receipt, seen, .. } = selection;
-        let output = Output::new(options.format, &selected);
+        let output = Output::new(&options, &selected);
         let ended = receipt.truncated_by.map(Some);
         let matcher = Matcher::new(asked.expr().clone(), Of::Packets, datagrams);
         let room = Arc::clone(catalogue.room());
@@ -192,7 +192,9 @@ impl Answer {
                 self.output.writer.packet(chunk, &record);
             }
         }
-        let _hashed = self.output.digest.update(chunk);
+        if let Some(digest) = &mut self.output.digest {
+            let _hashed = digest.update(chunk);
+        }
         self.output.bytes += chunk.len() as u64;
         !chunk.is_empty()
     }
@@ -213,7 +215,7 @@ impl Answer {
         receipt.bytes = self.output.bytes;
         receipt.truncated_by = self.ended.unwrap_or(Some(Truncation::Unfinished));
         if self.output.stage != Stage::Start {
-            receipt.blake3 = Some(self.output.digest.finalize().to_hex().to_string());
+            receipt.blake3 = self.output.digest.as_ref().map(|digest| digest.finalize().to_hex().to_string());
         }
         receipt
     }
@@ -247,7 +249,8 @@ struct Output {
     stage: Stage,
     /// What belongs before the next packet.
     ahead: Vec<u8>,
-    digest: blake3::Hasher,
+    /// Of all chunks, where it is made here.
+    digest: Option<blake3::Hasher>,
     bytes: u64,
     /// The interface of each segment, for the format that says it.
     interfaces: Vec<u32>,
@@ -263,7 +266,8 @@ enum Stage {
 }
 
 impl Output {
-    fn new(format: Format, selected: &[Selected]) -> Self {
+    fn new(options: &Options, selected: &[Selected]) -> Self {
+        let format = options.format;
         let mut meta = CaptureMeta {
             application: concat!("steno ", env!("CARGO_PKG_VERSION")).to_owned(),
             ..CaptureMeta::default()
@@ -292,7 +296,7 @@ impl Output {
             writer,
             stage: Stage::Start,
             ahead: Vec::new(),
-            digest: blake3::Hasher::new(),
+            digest: options.digest.then(blake3::Hasher::new),
             bytes: 0,
             interfaces,
             captured,

@@ -43,6 +43,9 @@ pub struct Options {
     /// where the index has no running checksums. Else, and where there is no checksum, single packets are decoded and held against
     /// the query.
     pub verify_blocks: bool,
+    /// Make the BLAKE3 of the chunks for the receipt ([`Receipt::blake3`](crate::Receipt::blake3)). Without it the receipt has none
+    /// unless the caller puts it there: one that hands the chunks to another thread has it made there, while the next is found.
+    pub digest: bool,
 }
 
 impl Options {
@@ -82,6 +85,7 @@ impl Default for Options {
             deadline: None,
             between: None,
             verify_blocks: true,
+            digest: true,
         }
     }
 }
