@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use steno_core::{Clock as _, SystemClock};
 use steno_proto::v1;
-use steno_query::{Answer, Options, Receipt, Store, parse};
+use steno_query::{Answer, Options, Receipt, Store, Truncation, parse};
 
 use super::{
     CommandError,
@@ -51,7 +51,7 @@ fn read_store(args: &ReadArgs, dir: &Path, interrupted: &Arc<AtomicBool>) -> Res
         deadline: args.deadline.and_then(|within| Instant::now().checked_add(within)),
         ..Options::default()
     };
-    let (delivered, receipt) = if args.follow {
+    let (delivered, mut receipt) = if args.follow {
         let mut following = Following { answer: store.follow(&query, options), store: &store };
         (deliver(&mut following, args), following.answer.receipt())
     } else if let Some(path) = &args.write {
@@ -60,7 +60,8 @@ fn read_store(args: &ReadArgs, dir: &Path, interrupted: &Arc<AtomicBool>) -> Res
         let mut stored = Stored { answer: store.answer(&query, options) };
         (deliver(&mut stored, args), stored.answer.receipt())
     };
-    // Whatever went wrong, the receipt says what was delivered before.
+    // Whatever went wrong, the receipt says what was found before.
+    hold_to(&mut receipt, &delivered);
     give_receipt(&receipt, args)?;
     match delivered? {
         _ if interrupted.load(Ordering::Relaxed) => Ok(Exit::Interrupted),
@@ -92,8 +93,9 @@ fn read_sensor(args: &ReadArgs, sensor: &Sensor, interrupted: &AtomicBool) -> Re
     let to_stdout = args.write.as_deref().is_none_or(|path| path == "-");
     let mut remote = Remote::new(sensor.packets(request)?, Progress::new(to_stdout && io::stdout().is_terminal()));
     let delivered = deliver(&mut remote, args);
-    let (ending, so_far) = remote.end();
-    if let Some(ending) = &ending {
+    let (mut ending, so_far) = remote.end();
+    if let Some(ending) = &mut ending {
+        hold_to(&mut ending.receipt, &delivered);
         give_receipt(&ending.receipt, args)?;
     }
     match (delivered?, ending) {
@@ -107,6 +109,14 @@ fn read_sensor(args: &ReadArgs, sensor: &Sensor, interrupted: &AtomicBool) -> Re
         (Reader::There, Some(ending)) => Ok(verdict(&ending)),
         // An answer does not come to its end without one.
         (Reader::There, None) => Err(SensorError::Cut { so_far, why: "no receipt came".to_owned() }.into()),
+    }
+}
+
+/// An answer of which a part went nowhere is not one that is complete, and nobody has the bytes of its digest.
+fn hold_to(receipt: &mut Receipt, delivered: &Result<Reader, CommandError>) {
+    if !matches!(delivered, Ok(Reader::There)) {
+        let _by = receipt.truncated_by.get_or_insert(Truncation::Unfinished);
+        receipt.blake3 = None;
     }
 }
 

@@ -437,6 +437,19 @@ fn an_answer_that_cannot_be_written_leaves_a_capture_that_can_be_read() {
 }
 
 #[test]
+fn the_receipt_of_an_answer_that_cannot_be_written_is_not_one_of_a_complete_answer() {
+    // All of it is found before the first byte is written.
+    let store = recipe_store();
+    let path = store.dir.path().join("receipt.json");
+    let run = store.run(&["read", ALL, "-w", "/dev/full", "--receipt", path.to_str().unwrap()]);
+    assert_eq!(run.status, Some(1), "{run:?}");
+    assert!(run.err.contains("NOT COMPLETE") && run.err.contains("cannot go on writing"), "{run:?}");
+    let receipt: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!((&receipt["complete"], &receipt["truncated_by"]), (&false.into(), &"unfinished".into()), "{receipt}");
+    assert_eq!((&receipt["packets"], &receipt["blake3"]), (&4.into(), &Value::Null), "{receipt}");
+}
+
+#[test]
 fn help_man_pages_and_completions_come_from_the_same_definitions() {
     let run = steno(&["help", "query"]);
     assert_eq!((run.status, run.out.as_str()), (Some(0), steno_query::syntax::REFERENCE));
