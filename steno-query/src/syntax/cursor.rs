@@ -161,6 +161,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The candidates that `word` may be meant as, where an error would still be told: to look for them takes longer than all else.
+    pub(super) fn nearest<'w>(&self, word: &str, candidates: impl IntoIterator<Item = &'w str>) -> Vec<String> {
+        if self.errors.len() < MAX_ERRORS { vocabulary::nearest(word, candidates) } else { Vec::new() }
+    }
+
     /// Notes an error without a suggestion.
     pub(super) fn fail(&mut self, span: Range<usize>, fault: Fault, expected: impl Into<String>) -> Noted {
         self.note(span, fault, expected, Vec::new());
@@ -196,7 +201,7 @@ impl<'a> Cursor<'a> {
         let suggestions = match self.kind() {
             Kind::Symbol('&') => vec!["&&".to_owned()],
             Kind::Symbol('|') => vec!["||".to_owned()],
-            _ => vocabulary::nearest(self.word().unwrap_or_default(), ["and", "or"]),
+            _ => self.nearest(self.word().unwrap_or_default(), ["and", "or"]),
         };
         let Noted = self.unexpected_but("`and` or `or`", suggestions);
     }
@@ -216,4 +221,20 @@ pub(super) fn quoted(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_suggested_for_what_is_not_told() {
+        let mut cursor = Cursor::new("prot");
+        for start in 0..MAX_ERRORS {
+            assert_eq!(cursor.nearest("prot", ["proto"]), ["proto"]);
+            let _noted = cursor.fail(start..start + 1, Fault::Unexpected { found: String::new() }, "");
+        }
+        let candidates = std::iter::from_fn(|| panic!("they are looked through"));
+        assert!(cursor.nearest("prot", candidates).is_empty());
+    }
 }

@@ -172,7 +172,7 @@ impl Parser<'_> {
         let meant = if value::number(word).is_some() || services::port(word).is_some() {
             vec![format!("port {}", quoted(word))]
         } else {
-            vocabulary::nearest(word, ["host", "net", "port", "portrange"])
+            self.at.nearest(word, ["host", "net", "port", "portrange"])
         };
         Err(self.at.unexpected_but(EXPECTED, meant))
     }
@@ -266,7 +266,7 @@ impl Parser<'_> {
             "proto"
         } else {
             let span = self.at.span();
-            let meant = vocabulary::nearest(word, vocabulary::PRIMITIVES.iter().copied().chain(["not"]));
+            let meant = self.at.nearest(word, vocabulary::PRIMITIVES.iter().copied().chain(["not"]));
             let expected = if meant.is_empty() { "a primitive, such as `host 10.0.0.1` or `port 53`" } else { "" };
             self.at.note(span, Fault::UnknownPrimitive { word: shown }, expected, meant);
             return Noted;

@@ -10,7 +10,7 @@ use super::{
     error::Fault,
     lexer::Kind,
     parser::Parser,
-    services, time, vocabulary,
+    services, time,
 };
 
 /// The highest MPLS label: 20 bits (RFC 3032).
@@ -222,7 +222,7 @@ impl Parser<'_> {
         if is_number(word) || word.split_once('-').is_some_and(|(low, high)| is_number(low) && is_number(high)) {
             return Err(self.at.fail(span, Fault::OutOfRange { what: "port", text }, "0 to 65535"));
         }
-        let meant = vocabulary::nearest(word, services::SERVICES.iter().map(|&(name, _)| name));
+        let meant = self.at.nearest(word, services::SERVICES.iter().map(|&(name, _)| name));
         self.at.note(span, Fault::BadValue { what: "port", text }, A_PORT, meant);
         Err(Noted)
     }
@@ -243,7 +243,7 @@ impl Parser<'_> {
             if word.starts_with(|c: char| c.is_ascii_digit()) {
                 return Err(self.at.fail(span, Fault::OutOfRange { what: "IP protocol", text }, "0 to 255"));
             }
-            let meant = vocabulary::nearest(word, ip_protocol::NAMES.iter().map(|&(name, _)| name));
+            let meant = self.at.nearest(word, ip_protocol::NAMES.iter().map(|&(name, _)| name));
             self.at.note(span, Fault::BadValue { what: "IP protocol", text }, EXPECTED, meant);
             return Err(Noted);
         };
