@@ -10,12 +10,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Extensions;
 use steno_core::Clock;
 use steno_proto::{
     audit::Asked,
     v1::{self, Truncation},
 };
-use steno_query::{Cancel, Query, QueryErrors};
+use steno_query::{Cancel, Query, syntax::MAX_TEXT_BYTES};
 use tokio::{
     sync::{Semaphore, oneshot},
     task::spawn_blocking,
@@ -23,17 +24,18 @@ use tokio::{
 };
 
 use super::{
-    Ask, Bounds, Failed, HangUp, Parts, Refused, Turn,
+    Ask, Bounds, Failed, HangUp, Parts, Refused, Turn, Unread,
     ask::Held,
     audited,
     below::{self, Pace},
     limits::{Gate, Ticket},
+    readings::Readings,
     search::Search,
     segments,
     worker::{self, SensorBounds, Tally, Transport, Worker},
 };
 use crate::{
-    access::{Action, Asker},
+    access::{Action, Asker, Denied},
     audit::{AuditLog, Entry},
     metrics::{Method, Metrics, Outcome},
     sensor::SensorView,
@@ -59,9 +61,9 @@ struct Inner {
     audit: AuditLog,
     counts: Arc<Counts>,
     /// Looks at the sensor as a whole that may go on at once: more would take all threads from queries.
-    looks: Semaphore,
-    /// Queries that are long, and are read one after the other.
-    readings: Semaphore,
+    looks: Arc<Semaphore>,
+    /// Queries that are long.
+    readings: Readings,
 }
 
 /// What was answered since the start.
@@ -90,7 +92,7 @@ impl Answers {
     /// Answers from what `view` shows, within `bounds`. `clock` says what `now` means in a query. What is answered is written
     /// down in `audit` before.
     pub fn new(view: SensorView, bounds: Bounds, clock: Arc<dyn Clock>, metrics: Metrics, audit: AuditLog) -> Self {
-        let gate = Gate::new(&bounds);
+        let (gate, readings) = (Gate::new(&bounds), Readings::new(bounds.most_of_one));
         Self(Arc::new(Inner {
             search: Search { view, bounds },
             gate,
@@ -98,39 +100,43 @@ impl Answers {
             metrics,
             audit,
             counts: Arc::default(),
-            looks: Semaphore::new(LOOKS),
-            readings: Semaphore::new(1),
+            looks: Arc::new(Semaphore::new(LOOKS)),
+            readings,
         }))
     }
 
     /// Reads a query. One that does not parse is refused.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub async fn parse(&self, method: Method, asker: &Asker, text: &str) -> Result<Query, QueryErrors> {
-        let parsed = self.read(text).await;
-        if let Err(errors) = &parsed {
-            let first = errors.errors().first().map(ToString::to_string);
-            self.refuse(method, asker, Some(text), &first.unwrap_or_default()).await;
+    /// What is wrong with it, or why it is not read.
+    pub async fn parse(&self, method: Method, asker: &Asker, text: &str) -> Result<Query, Unread> {
+        let read = self.read(asker, text).await;
+        if let Err(unread) = &read {
+            self.refuse(method, asker, Some(text), &unread.first()).await;
         }
-        parsed
+        read
     }
 
     /// Reads a query where that keeps nobody waiting.
-    async fn read(&self, text: &str) -> Result<Query, QueryErrors> {
+    async fn read(&self, asker: &Asker, text: &str) -> Result<Query, Unread> {
         let now = self.0.clock.now();
-        if text.len() > SHORT_TEXT_BYTES {
-            let _reading = self.0.readings.acquire().await;
+        // One that is longer than any may be is not looked into.
+        if (SHORT_TEXT_BYTES + 1..=MAX_TEXT_BYTES).contains(&text.len()) {
+            let reading = self.0.readings.turn(asker.client_key()).await?;
             let (told, parsed) = oneshot::channel();
             let text = text.to_owned();
-            let begun = below::spawn(Pace::Steady, move || drop(told.send(steno_query::parse(&text, now))));
+            let begun = below::spawn(Pace::Steady, move || {
+                // Over when this is, whether anybody waits for it or not.
+                let _reading = reading;
+                drop(told.send(steno_query::parse(&text, now)));
+            });
             if begun.is_ok()
                 && let Ok(parsed) = parsed.await
             {
-                return parsed;
+                return Ok(parsed?);
             }
         }
-        steno_query::parse(text, now)
+        Ok(steno_query::parse(text, now)?)
     }
 
     /// The packets that match, as chunks of a capture file. Must be called on a runtime, as all that is asked.
@@ -304,7 +310,20 @@ impl Answers {
         self.0.audit.refused(why, || audited::asker(method, asker, text)).await;
     }
 
-    /// Somebody for whom there is no rule asks for `path`.
+    /// Whether whoever sent a request with these extensions may have what is at `path`.
+    ///
+    /// # Errors
+    /// They may not, which is written down.
+    pub(crate) async fn let_in(&self, extensions: &Extensions, action: Action, path: &str) -> Result<(), Denied> {
+        let asker = Asker::of(extensions)?;
+        let may = asker.may(action);
+        if let Err(denied) = &may {
+            self.turned_away(asker, path, &denied.to_string()).await;
+        }
+        may
+    }
+
+    /// Somebody for whom there is no rule, or none with this, asks for `path`.
     pub(crate) async fn turned_away(&self, asker: &Asker, path: &str, why: &str) {
         self.0.audit.refused(why, || audited::path(path, asker)).await;
     }
@@ -320,8 +339,10 @@ impl Answers {
         turn: &Turn,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, Failed> {
-        let _turn = turn.come().await;
-        let _look = self.0.looks.acquire().await.map_err(|e| Failed::internal(e.to_string()))?;
-        spawn_blocking(work).await.map_err(|e| Failed::internal(e.to_string()))
+        let turn = turn.come().await;
+        let look = Arc::clone(&self.0.looks).acquire_owned().await.map_err(|e| Failed::internal(e.to_string()))?;
+        // Both are over when the work is: who waits for it may go away meanwhile.
+        let held = move || (work(), turn, look).0;
+        spawn_blocking(held).await.map_err(|e| Failed::internal(e.to_string()))
     }
 }

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 use tracing::debug;
 use uuid::Uuid;
 
-use super::{Answers, Ask, Ending, Failed, Part, Parts, messages::Messages, sensor::from};
+use super::{Answers, Ask, Ending, Failed, Part, Parts, Unread, messages::Messages, sensor::from};
 use crate::metrics::Method;
 
 /// Bytes of a name that a client may give its request.
@@ -87,7 +87,8 @@ impl Stenographer for LegacyService {
         };
         let query = match self.answers.parse(Method::RetrievePcap, &asker, &request.query).await {
             Ok(query) => query,
-            Err(errors) => {
+            Err(Unread::Refused(refused)) => return Err(refused.into()),
+            Err(Unread::Faults(errors)) => {
                 debug!("empty answer, as 1.0.1 gives: {errors}");
                 let nothing: Empty<Result<PcapResponse, Status>> = tokio_stream::empty();
                 return Ok(Response::new(Box::pin(nothing)));

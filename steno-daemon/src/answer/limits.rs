@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use steno_query::Cancel;
+use steno_query::{Cancel, QueryErrors};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -76,6 +76,28 @@ pub enum Refused {
     /// It cannot be written down.
     #[error(transparent)]
     Audit(#[from] AuditError),
+}
+
+/// Why a query is not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unread {
+    /// It is none.
+    #[error(transparent)]
+    Faults(#[from] QueryErrors),
+    /// It is not looked at.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+impl Unread {
+    /// The first reason.
+    pub(super) fn first(&self) -> String {
+        match self {
+            Self::Faults(errors) => errors.errors().first().map(ToString::to_string).unwrap_or_default(),
+            Self::Refused(refused) => refused.to_string(),
+        }
+    }
 }
 
 /// Queries of one client from which on one more makes way for those of others at once. One that asks for several things together, as

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Extensions;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Ticket;
@@ -70,8 +70,8 @@ impl Turn {
     }
 
     /// Waits for it. It is over when what is returned is dropped.
-    pub(super) async fn come(&self) -> Option<SemaphorePermit<'_>> {
-        self.0.acquire().await.ok()
+    pub(super) async fn come(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).acquire_owned().await.ok()
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio_stream::Stream;
 use tonic::{Code, Status};
 
-use super::{Failed, Part, Parts, Refused};
+use super::{Failed, Part, Parts, Refused, Unread, diagnostic};
 use crate::access::Denied;
 
 /// Messages that are ready, the next one first.
@@ -65,6 +65,15 @@ impl From<Refused> for Status {
             Refused::Denied(_) => Code::PermissionDenied,
         };
         Self::new(code, refused.to_string())
+    }
+}
+
+impl From<Unread> for Status {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Faults(errors) => diagnostic::status(&errors),
+            Unread::Refused(refused) => refused.into(),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_stream::StreamExt;
 use tonic::{Extensions, Request, Response, Status};
 
 use super::{
-    Answers, Ask, HangUp, Host, LegacyLimits, LegacyService, Part, Turn, convert, diagnostic,
+    Answers, Ask, HangUp, Host, LegacyLimits, LegacyService, Part, Turn, convert,
     replies::{Ready, Replies, pieces},
     status,
 };
@@ -62,8 +62,7 @@ impl SensorService {
 
     async fn ask(&self, method: Method, text: String, deadline_ms: u64, from: From) -> Result<Ask, Status> {
         let (asker, hang_up) = from;
-        let parsed = self.answers.parse(method, &asker, &text).await;
-        let query = parsed.map_err(|errors| diagnostic::status(&errors))?;
+        let query = self.answers.parse(method, &asker, &text).await?;
         let deadline = (deadline_ms > 0).then(|| Duration::from_millis(deadline_ms));
         Ok(Ask { deadline, hang_up, text, ..Ask::new(asker, method, query) })
     }

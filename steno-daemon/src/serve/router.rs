@@ -53,7 +53,7 @@ fn finish(router: Router, answers: &Answers) -> Router {
 }
 
 async fn show_metrics(State(answers): State<Answers>, extensions: Extensions) -> Response {
-    if let Err(denied) = Asker::of(&extensions).and_then(|asker| asker.may(Action::Metrics)) {
+    if let Err(denied) = answers.let_in(&extensions, Action::Metrics, "/metrics").await {
         return (StatusCode::FORBIDDEN, format!("{denied}\n")).into_response();
     }
     let metrics = answers.metrics().clone();

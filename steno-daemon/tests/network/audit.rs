@@ -181,12 +181,21 @@ async fn what_somebody_may_see_is_there_and_what_they_may_not_ask() {
     let eve = steno_proto::certs::client_tls(&running.certs.issue_client("eve").unwrap()).unwrap().config;
     let mut eve = SensorClient::new(super::support::channel(running.address, eve).await.unwrap());
     assert_eq!(eve.query(ask(false)).await.unwrap_err().code(), Code::PermissionDenied);
+    // What tells of the sensor alone is not written down, but for whom it is not.
+    let mut http = Client::new(&running, Version::HTTP_2).await;
+    for place in ["/metrics", "/debug/stats"] {
+        assert_eq!(http.begin(Method::GET, place, &[], "").await.status, StatusCode::FORBIDDEN, "{place}");
+    }
+    assert_eq!(sensor.status(StatusRequest {}).await.unwrap_err().code(), Code::PermissionDenied);
     let refused: Vec<Value> = lines(&running).into_iter().filter(|line| line["event"] == "refused").collect();
     let told: Vec<_> = refused.iter().map(|line| [&line["principal"], &line["method"], &line["query"]]).collect();
     let expected = [
         [CLIENT.into(), "Flows".into(), "tcp".into()],
         [CLIENT.into(), "Query".into(), "udp".into()],
         ["CN=eve,O=Stenographer".into(), "/steno.v1.Sensor/Query".into(), Value::Null],
+        [CLIENT.into(), "/metrics".into(), Value::Null],
+        [CLIENT.into(), "/debug/stats".into(), Value::Null],
+        [CLIENT.into(), "Status".into(), Value::Null],
     ];
     assert_eq!(told, expected.each_ref().map(|line| line.each_ref()));
     assert!(refused.iter().all(|line| line["why"].as_str().is_some_and(|why| why.contains("rule"))), "{refused:?}");

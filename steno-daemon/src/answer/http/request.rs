@@ -16,7 +16,7 @@ use tokio_stream::StreamExt;
 
 use crate::{
     access::Denied,
-    answer::{Failed, Refused},
+    answer::{Failed, Refused, Unread},
 };
 
 /// By when a query must have come.
@@ -72,6 +72,15 @@ impl From<Refused> for Refusal {
             Refused::Denied(_) => StatusCode::FORBIDDEN,
         };
         Self::new(status, refused.to_string())
+    }
+}
+
+impl From<Unread> for Refusal {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Faults(errors) => Self::new(StatusCode::BAD_REQUEST, errors.to_string()),
+            Unread::Refused(refused) => refused.into(),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     stats,
 };
 use crate::{
-    access::{Action, Asker},
+    access::Action,
     answer::{Answers, Ask, sensor::from},
     metrics::Method,
 };
@@ -53,8 +53,7 @@ async fn begin(answers: &Answers, request: Request<Body>) -> Result<Response, Re
             return Err(refusal);
         }
     };
-    let parsed = answers.parse(Method::HttpQuery, &asker, &text).await;
-    let query = parsed.map_err(|errors| Refusal::new(StatusCode::BAD_REQUEST, errors.to_string()))?;
+    let query = answers.parse(Method::HttpQuery, &asker, &text).await?;
     let format = Format::PcapLegacy;
     let ask = Ask { format, max_packets, max_bytes, hang_up, text, ..Ask::new(asker, Method::HttpQuery, query) };
     let takes_trailers = takes_trailers(head.version, &head.headers);
@@ -79,7 +78,7 @@ async fn wrong_method(method: HttpMethod, uri: Uri, headers: HeaderMap, body: Bo
 }
 
 async fn show_stats(State(answers): State<Answers>, extensions: Extensions) -> Response {
-    if let Err(denied) = Asker::of(&extensions).and_then(|asker| asker.may(Action::Stats)) {
+    if let Err(denied) = answers.let_in(&extensions, Action::Stats, "/debug/stats").await {
         return Refusal::from(denied).into_response();
     }
     ([(CONTENT_TYPE, "text/plain; charset=utf-8")], stats::text(&answers)).into_response()

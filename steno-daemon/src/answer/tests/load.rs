@@ -1,9 +1,19 @@
 //! Many queries at once, and what they leave behind.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use steno_query::Options;
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 use tokio_stream::StreamExt;
 use tonic::Code;
 
@@ -12,7 +22,7 @@ use super::{
     support::{Served, TestStore, within},
     take,
 };
-use crate::answer::{Bounds, Part, below, turns};
+use crate::answer::{Bounds, Part, Turn, below, turns};
 
 /// Files that this process has open below `root`: those of queries.
 fn open_files(root: &std::path::Path) -> usize {
@@ -124,6 +134,29 @@ async fn an_answer_leaves_a_thread_for_the_next_one() {
         }
     };
     within("a thread waits", left).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_whose_client_went_away_keeps_its_turn_to_its_end() {
+    let served = Served::new(TestStore::new(1, 1, 1, 10), Bounds::default()).await;
+    let (turn, begun) = (Turn::default(), Arc::new(AtomicUsize::new(0)));
+    let mut ends = Vec::new();
+    for _ in 0..20 {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let counted = Arc::clone(&begun);
+        let work = move || {
+            let _before = counted.fetch_add(1, Ordering::SeqCst);
+            let _ended = ended.recv();
+        };
+        ends.push(end);
+        // Asked, and reset before there is an answer.
+        let asked = timeout(Duration::from_millis(20), served.answers.blocking(&turn, work)).await;
+        assert!(asked.is_err());
+    }
+    assert_eq!(begun.load(Ordering::SeqCst), 1, "of one connection");
+    // Each has its end: whoever comes next waits for the one that works.
+    drop(ends);
+    served.answers.blocking(&turn, || ()).await.unwrap();
 }
 
 fn ask(query: &str) -> crate::answer::Ask {
