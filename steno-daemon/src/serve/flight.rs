@@ -35,14 +35,21 @@ pub(super) struct Flights(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     next: u64,
-    /// Those that are under way: since when the transport has asked for nothing of their answer.
-    flying: BTreeMap<u64, Option<Instant>>,
+    /// Those that are under way.
+    flying: BTreeMap<u64, Flying>,
     /// Since when none is.
     idle_since: Instant,
     had_one: bool,
     /// Since when the client takes nothing of what is sent.
     blocked_since: Option<Instant>,
-    /// Bytes of requests that have come, and are held by who reads them.
+}
+
+/// One that is under way.
+#[derive(Debug)]
+struct Flying {
+    /// Since when the transport has asked for nothing of its answer.
+    unasked_since: Option<Instant>,
+    /// Bytes of the request, which are held until there is an answer.
     held_bytes: usize,
 }
 
@@ -65,14 +72,7 @@ pub(super) struct Flight {
 impl Flights {
     pub(super) fn new() -> Self {
         let (flying, idle_since) = (BTreeMap::new(), Instant::now());
-        Self(Arc::new(Mutex::new(State {
-            next: 0,
-            flying,
-            idle_since,
-            had_one: false,
-            blocked_since: None,
-            held_bytes: 0,
-        })))
+        Self(Arc::new(Mutex::new(State { next: 0, flying, idle_since, had_one: false, blocked_since: None })))
     }
 
     /// One more request. The transport may have no room for its answer, and not ask for it yet.
@@ -81,7 +81,7 @@ impl Flights {
         let number = state.next;
         state.next += 1;
         state.had_one = true;
-        let _new = state.flying.insert(number, Some(Instant::now()));
+        let _new = state.flying.insert(number, Flying { unasked_since: Some(Instant::now()), held_bytes: 0 });
         Flight { flights: self.clone(), number }
     }
 
@@ -105,7 +105,8 @@ impl Flights {
             }
             let is_stalled =
                 |since: &Option<Instant>| since.is_some_and(|t| now.duration_since(t) >= STALLS * tuning.stall_after);
-            if state.flying.values().chain([&state.blocked_since]).any(is_stalled) {
+            let flying = state.flying.values().map(|flying| &flying.unasked_since);
+            if flying.chain([&state.blocked_since]).any(is_stalled) {
                 return Verdict::Stalled;
             }
         }
@@ -120,7 +121,7 @@ impl Flight {
     /// The transport has, or has not, what it asked for.
     fn is_taken(&self, since: Option<Instant>) {
         if let Some(flying) = self.flights.state().flying.get_mut(&self.number) {
-            *flying = since;
+            flying.unasked_since = since;
         }
     }
 
@@ -131,7 +132,9 @@ impl Flight {
 
     /// `body` as the answer of this request.
     pub(super) fn answer<B: Body<Data = Bytes>>(self, body: B) -> Sent<B> {
-        self.is_taken(Some(Instant::now()));
+        if let Some(flying) = self.flights.state().flying.get_mut(&self.number) {
+            *flying = Flying { unasked_since: Some(Instant::now()), held_bytes: 0 };
+        }
         let is_empty = body.is_end_stream();
         Sent { body: Box::pin(body), tail: None, flight: self, is_empty }
     }
@@ -143,7 +146,7 @@ impl Flight {
             until: Box::pin(sleep(tuning.request_within)),
             within: tuning.request_within,
             flights: self.flights.clone(),
-            held_bytes: 0,
+            number: self.number,
         }
     }
 }
@@ -211,7 +214,7 @@ pub(super) struct Received<B> {
     until: Pin<Box<Sleep>>,
     within: Duration,
     flights: Flights,
-    held_bytes: usize,
+    number: u64,
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Received<B> {
@@ -229,7 +232,9 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Received<B> {
             _ => 0,
         };
         if !self.hold(bytes) {
-            let why = format!("the requests under way on this connection have more than {REQUEST_BYTES} bytes");
+            let why = format!(
+                "the requests under way on this connection have more than {REQUEST_BYTES} bytes; send the next when one is answered"
+            );
             return Poll::Ready(Some(Err(Status::resource_exhausted(why).into())));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
@@ -245,19 +250,47 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Received<B> {
 }
 
 impl<B> Received<B> {
-    /// So many bytes more go to who reads. No more than a message are kept of any request.
-    fn hold(&mut self, bytes: usize) -> bool {
-        let more = bytes.min(MESSAGE_BYTES.saturating_sub(self.held_bytes));
-        self.held_bytes += more;
+    /// So many bytes more have come, which whoever answers may hold until then, and no more than a message of them. Whether that is
+    /// within the bound.
+    fn hold(&self, bytes: usize) -> bool {
         let mut state = self.flights.state();
-        state.held_bytes += more;
-        state.held_bytes <= REQUEST_BYTES
+        // Without it nothing of its answer is waited for any more.
+        let Some(flying) = state.flying.get_mut(&self.number) else { return true };
+        flying.held_bytes = flying.held_bytes.saturating_add(bytes).min(MESSAGE_BYTES);
+        state.flying.values().map(|flying| flying.held_bytes).sum::<usize>() <= REQUEST_BYTES
     }
 }
 
-impl<B> Drop for Received<B> {
-    fn drop(&mut self) {
-        let mut state = self.flights.state();
-        state.held_bytes = state.held_bytes.saturating_sub(self.held_bytes);
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_without_an_answer_are_held_to_their_bound_wherever_they_wait() {
+        let flights = Flights::new();
+        // As a service reads it: to its end, and then its body is gone.
+        let come = async |flight: &Flight, bytes: usize| {
+            let body = flight.request(Body::from(vec![b'x'; bytes]), &Tuning::default());
+            to_bytes(Body::new(body), usize::MAX).await.map(|read| assert_eq!(read.len(), bytes))
+        };
+        let mut waiting: Vec<Flight> = (0..4).map(|_| flights.begin()).collect();
+        for flight in &waiting {
+            come(flight, MESSAGE_BYTES).await.unwrap();
+        }
+        let refused = come(&flights.begin(), 1).await.unwrap_err();
+        assert!(refused.to_string().contains("send the next when one is answered"), "{refused}");
+        // One is answered, and another reset.
+        let _answer = waiting.pop().unwrap().answer(Body::from("answer"));
+        come(&flights.begin(), MESSAGE_BYTES).await.unwrap();
+        let next = flights.begin();
+        come(&next, MESSAGE_BYTES).await.unwrap();
+        assert!(come(&flights.begin(), 1).await.is_err());
+        drop(waiting.pop());
+        come(&flights.begin(), 1).await.unwrap();
+        // One that is longer than a message is told so by who reads it, and holds no more.
+        drop((waiting, next));
+        come(&flights.begin(), 3 * REQUEST_BYTES).await.unwrap();
     }
 }

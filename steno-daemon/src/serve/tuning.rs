@@ -71,5 +71,5 @@ pub(super) const SEND_BUFFER_BYTES: usize = 1 << 20;
 pub(super) const HEADER_BYTES: u32 = 16 << 10;
 /// A message to the sensor: a query has 64 KiB at the most.
 pub(super) const MESSAGE_BYTES: usize = 256 << 10;
-/// What the requests of a connection may hold together that are still coming.
+/// What the requests of a connection may hold together that are still coming, or have no answer yet.
 pub(super) const REQUEST_BYTES: usize = 1 << 20;
