@@ -39,6 +39,7 @@ pub(super) fn revocation_lists(path: &Path) -> Result<Vec<CertificateRevocationL
 }
 
 /// A certificate with its chain, and its key.
+#[derive(Clone, Debug)]
 pub(super) struct Pair {
     pub(super) leaf: Leaf,
     pub(super) certified: Arc<CertifiedKey>,

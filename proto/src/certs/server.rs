@@ -81,6 +81,9 @@ pub struct ServerTls {
     /// Until when the list of what was taken back is good, in seconds since the UNIX epoch, where there is one: from then on
     /// nobody is let in. Of several, the one that ends first.
     pub crl_until_secs: Option<i64>,
+    pair: Pair,
+    /// The certificates of the CA.
+    roots: Vec<CertificateDer<'static>>,
     verifier: Arc<Verifier>,
 }
 
@@ -94,6 +97,31 @@ impl ServerTls {
         let _good = self.verifier.verify_client_cert(own, others, UnixTime::now())?;
         Ok(())
     }
+
+    /// The same, with what the list among `files` says now: for when the server's certificate or its key does not hold any more, which
+    /// is to keep nobody in whom the CA has taken back. `None` where the CA is another.
+    ///
+    /// # Errors
+    /// As [`server_tls`], but for the server's own certificate and key.
+    pub fn with_list(&self, files: &ServerFiles) -> Result<Option<Self>, CertError> {
+        let now = Self::of(files, self.pair.clone())?;
+        Ok((now.roots == self.roots).then_some(now))
+    }
+
+    fn of(files: &ServerFiles, pair: Pair) -> Result<Self, CertError> {
+        let roots = certificates(&files.ca_cert)?;
+        let (verifier, ca) = verifier(files, &roots, &pair)?;
+        let verifier = Arc::new(verifier);
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(rustls::ALL_VERSIONS)?
+            .with_client_cert_verifier(Arc::<Verifier>::clone(&verifier))
+            .with_cert_resolver(pair.resolver());
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        let (leaf, crl_until_secs) = (pair.leaf.clone(), verifier.issuers.lists_until_secs());
+        Ok(Self { config: Arc::new(config), leaf, ca, crl_until_secs, pair, roots, verifier })
+    }
 }
 
 /// Reads `files` and holds them against each other.
@@ -103,26 +131,14 @@ impl ServerTls {
 /// revocation list another CA's. That a certificate or the list has expired is no error here: it may be replaced while the
 /// server runs.
 pub fn server_tls(files: &ServerFiles) -> Result<ServerTls, CertError> {
-    let pair = Pair::read(&files.cert, &files.key)?;
-    let (verifier, ca) = verifier(files, &pair)?;
-    let verifier = Arc::new(verifier);
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(rustls::ALL_VERSIONS)?
-        .with_client_cert_verifier(Arc::<Verifier>::clone(&verifier))
-        .with_cert_resolver(pair.resolver());
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    let crl_until_secs = verifier.issuers.lists_until_secs();
-    Ok(ServerTls { config: Arc::new(config), leaf: pair.leaf, ca, crl_until_secs, verifier })
+    ServerTls::of(files, Pair::read(&files.cert, &files.key)?)
 }
 
-fn verifier(files: &ServerFiles, own: &Pair) -> Result<(Verifier, Leaf), CertError> {
+fn verifier(files: &ServerFiles, roots: &[CertificateDer<'static>], own: &Pair) -> Result<(Verifier, Leaf), CertError> {
     let ca_path = files.ca_cert.as_path();
-    let roots = certificates(ca_path)?;
     let mut store = RootCertStore::empty();
     let mut ca: Option<Leaf> = None;
-    for root in &roots {
+    for root in roots {
         store.add(root.clone()).map_err(|e| content(ca_path, "certificate of a CA", &e))?;
         let leaf = Leaf::of(root).map_err(|e| content(ca_path, "certificate", &e))?;
         if ca.as_ref().is_none_or(|first| leaf.not_after_secs() < first.not_after_secs()) {
@@ -131,7 +147,7 @@ fn verifier(files: &ServerFiles, own: &Pair) -> Result<(Verifier, Leaf), CertErr
     }
     let ca = ca.ok_or_else(|| content(ca_path, "certificate", &"the file is empty"))?;
     let provider = provider();
-    let mut issuers = Issuers::new(roots, provider.signature_verification_algorithms);
+    let mut issuers = Issuers::new(roots.to_vec(), provider.signature_verification_algorithms);
     let mut webpki = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider);
     let list = files.list();
     if let Some(path) = list {

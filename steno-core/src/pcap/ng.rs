@@ -74,7 +74,9 @@ pub(super) fn statistics(out: &mut Vec<u8>, drops: &InterfaceDrops) {
     block(out, INTERFACE_STATISTICS, |out| {
         let [high, low] = time(drops.time);
         words(out, &[drops.interface, high, low]);
-        option(out, OPT_ISB_IFRECV, &drops.received.to_le_bytes());
+        if let Some(received) = drops.received {
+            option(out, OPT_ISB_IFRECV, &received.to_le_bytes());
+        }
         option(out, OPT_ISB_IFDROP, &drops.dropped.to_le_bytes());
     });
 }

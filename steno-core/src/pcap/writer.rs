@@ -105,8 +105,8 @@ pub struct InterfaceDrops {
     pub interface: u32,
     /// When the counts were taken.
     pub time: TimestampNs,
-    /// Packets received.
-    pub received: u64,
+    /// Packets received, where that may be told.
+    pub received: Option<u64>,
     /// Packets dropped for lack of room.
     pub dropped: u64,
 }
@@ -251,7 +251,7 @@ mod tests {
         writer.packet(&mut out, &record(b"ddddddssssss\x08\x00x"));
         assert_eq!(out.len() - before, writer.record_bytes(19));
         let time = TimestampNs::new(1 << 32 | 7);
-        writer.finish(&mut out, &[InterfaceDrops { interface: 0, time, received: 9, dropped: 3 }]);
+        writer.finish(&mut out, &[InterfaceDrops { interface: 0, time, received: Some(9), dropped: 3 }]);
         let mut kinds = Vec::new();
         let mut rest = out.as_slice();
         while let [a, b, c, d, l0, l1, l2, l3, ..] = *rest {

@@ -49,7 +49,7 @@ pub(super) fn reload_on_hangup(certificates: Certificates, audit: AuditLog) -> i
         while hangup.recv().await.is_some() {
             match certificates.reload() {
                 Ok(()) => info!("certificates read again"),
-                Err(e) => error!("certificates stay as they were: {e}"),
+                Err(e) => error!("what does not hold of the certificates stays as it was: {e}"),
             }
             audit.reopen().await;
         }

@@ -33,10 +33,21 @@ struct Identity {
 pub struct Certificates {
     main: Arc<Identity>,
     rpc: Option<Arc<Identity>>,
-    /// The files as they were when they were last read, well or not. Held while they are read.
-    seen: Arc<Mutex<Vec<Seen>>>,
+    last: Arc<Mutex<Last>>,
     metrics: Metrics,
 }
+
+/// The last time that the files were read. Held while they are.
+#[derive(Clone, Debug)]
+struct Last {
+    /// As they were then.
+    seen: Vec<Seen>,
+    /// What did not hold.
+    problem: Option<String>,
+}
+
+/// Looks at files that did not hold after which they are read again, though nothing has changed: it may have been the disk.
+const LOOKS_UNTIL_AGAIN: u32 = 30;
 
 /// What tells a file from another in its place, and from itself when it was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,54 +57,57 @@ impl Certificates {
     /// Reads what `config` names.
     pub(super) fn read(config: &Config, metrics: Metrics) -> Result<Self, CertError> {
         let (main, rpc) = (config.server_files(), config.rpc_server_files());
-        let seen = Arc::new(Mutex::new(look([Some(&main), rpc.as_ref()])));
+        let last = Last { seen: look([Some(&main), rpc.as_ref()]), problem: None };
         let main = Identity::read(["server", "ca", "crl"], main)?;
         let rpc = rpc.map(|files| Identity::read(["rpc_server", "rpc_ca", "rpc_crl"], files)).transpose()?;
-        let all = Self { main: Arc::new(main), rpc: rpc.map(Arc::new), seen, metrics };
+        let all = Self { main: Arc::new(main), rpc: rpc.map(Arc::new), last: Arc::new(Mutex::new(last)), metrics };
         all.show();
         Ok(all)
     }
 
     /// Reads certificates, keys and revocation lists again; new connections are held against them. Connections that are open
     /// go on, but for those of clients whose certificates do not hold any more. A port whose files do not hold keeps what it
-    /// has.
+    /// has, but for the list of what was taken back, where that and the CA's certificate do hold.
     ///
     /// # Errors
     /// The first of the files that do not hold.
     pub fn reload(&self) -> Result<(), CertError> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // What is written from here on is another change.
-        *seen = self.look();
+        last.seen = self.look();
         let main = self.main.reload();
         let rpc = self.rpc.as_ref().map_or(Ok(()), |identity| identity.reload());
         self.show();
         let read = main.and(rpc);
         self.metrics.certificates_read(read.is_ok());
+        last.problem = read.as_ref().err().map(ToString::to_string);
         read
     }
 
     /// Looks at the files each time that `every` has passed, and reads them again when they have changed, for as long as it is
     /// polled. A change is waited out until it has been the same for two looks, so that one who exchanges several files is
-    /// seldom met halfway.
+    /// seldom met halfway. What did not hold is tried again after some time.
     pub async fn follow(self, every: Duration) {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut changed: Option<Vec<Seen>> = None;
+        let (mut changed, mut looks): (Option<Vec<Seen>>, u32) = (None, 0);
         loop {
             let _ = ticks.tick().await;
             let looking = self.clone();
             // A disk that does not answer is not to stand in anyone's way.
-            let Ok((now, read)) = spawn_blocking(move || (looking.look(), looking.seen())).await else { return };
-            if now == read {
-                changed = None;
-            } else if changed.as_ref() != Some(&now) {
-                changed = Some(now);
-            } else {
-                changed = None;
-                match self.reload() {
-                    Ok(()) => info!("certificates have changed on the disk, and are in use now"),
-                    Err(e) => error!("certificates have changed on the disk, and stay as they were: {e}"),
-                }
+            let Ok((now, last)) = spawn_blocking(move || (looking.look(), looking.last())).await else { return };
+            looks = if last.problem.is_some() { looks + 1 } else { 0 };
+            let settled = now != last.seen && changed.as_ref() == Some(&now);
+            changed = (now != last.seen && !settled).then_some(now);
+            if !settled && looks < LOOKS_UNTIL_AGAIN {
+                continue;
+            }
+            looks = 0;
+            match self.reload() {
+                Ok(()) => info!("certificates have changed on the disk, and are in use now"),
+                // It was told.
+                Err(e) if !settled && last.problem.is_some_and(|problem| problem == e.to_string()) => {}
+                Err(e) => error!("certificates have changed on the disk, and what does not hold stays as it was: {e}"),
             }
         }
     }
@@ -102,8 +116,8 @@ impl Certificates {
         look([Some(&self.main.files), self.rpc.as_ref().map(|rpc| &rpc.files)])
     }
 
-    fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn last(&self) -> Last {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the port that serves everything is listened on with, now and later.
@@ -147,7 +161,17 @@ impl Identity {
         if let (Some(Crl::IfThere(path)), Some(_)) = (&files.crl, self.tls.borrow().crl_until_secs) {
             files.crl = Some(Crl::Named(path.clone()));
         }
-        let now = server_tls(&files)?;
+        let now = match server_tls(&files) {
+            Ok(now) => now,
+            Err(e) => {
+                let before = self.tls.borrow().clone();
+                // It may be that which does not hold, and is what was told then.
+                if let Ok(Some(now)) = before.with_list(&files) {
+                    let _before = self.tls.send_replace(now);
+                }
+                return Err(e);
+            }
+        };
         let before = self.tls.send_replace(now.clone());
         if let Some(weak) = now.list_is_weak() {
             warn!("{weak}");
@@ -186,5 +210,31 @@ impl Seen {
         let of =
             |m: fs::Metadata| ([m.dev(), m.ino(), m.len()], [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()]);
         Self(fs::metadata(path).ok().map(of))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use steno_proto::certs::CertDir;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_did_not_hold_is_read_again_though_nothing_has_changed() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = CertDir::new(root.path());
+        let _made = dir.init(&["127.0.0.1"]).unwrap();
+        let main = Identity::read(["server", "ca", "crl"], ServerFiles::from(&dir)).unwrap();
+        // As where the disk failed at that moment.
+        let last = Last { seen: look([Some(&main.files), None]), problem: Some("an input/output error".to_owned()) };
+        let all =
+            Certificates { main: Arc::new(main), rpc: None, last: Arc::new(Mutex::new(last)), metrics: Metrics::new() };
+        let mut shown = all.main();
+        let following = tokio::spawn(all.clone().follow(Duration::from_millis(1)));
+        tokio::time::timeout(Duration::from_secs(60), shown.changed()).await.unwrap().unwrap();
+        while all.last().problem.is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        following.abort();
     }
 }

@@ -24,7 +24,7 @@ use super::{
 };
 
 const TAKEN: &str = "certificates have changed on the disk, and are in use now";
-const NOT_TAKEN: &str = "certificates have changed on the disk, and stay as they were: ";
+const NOT_TAKEN: &str = "certificates have changed on the disk, and what does not hold stays as it was: ";
 
 /// A daemon over a store of some size, with the list of its CA where `steno keys` puts it, and nothing said of it.
 fn start() -> (Daemon, Vec<u8>) {
@@ -137,6 +137,15 @@ async fn files_that_do_not_hold_leave_what_was() {
     // A key that became everyone's.
     fs::set_permissions(certs.server_key(), fs::Permissions::from_mode(0o644)).unwrap();
     until_said(&daemon, "server_key.pem is open to every user of this machine (mode 0644)", 1);
+    assert_eq!(sum(&call(&daemon, certs).await.unwrap(), "steno_certificate_files_bad"), 1.0);
+
+    // That keeps nobody in whom the CA takes back meanwhile.
+    let alice = certs.issue_client("alice").unwrap();
+    assert!(call(&daemon, &alice).await.is_ok());
+    let said = count(&daemon, NOT_TAKEN);
+    let _done = certs.revoke("alice", &[], None).unwrap();
+    until_said(&daemon, NOT_TAKEN, said + 1);
+    assert!(call(&daemon, &alice).await.is_err());
     assert_eq!(sum(&call(&daemon, certs).await.unwrap(), "steno_certificate_files_bad"), 1.0);
 }
 

@@ -256,6 +256,8 @@ struct Output {
     interfaces: Vec<u32>,
     /// Packets captured on each interface.
     captured: Vec<u64>,
+    /// Whether they are told: whoever may see some of them is not to count the others.
+    is_narrowed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,6 +302,7 @@ impl Output {
             bytes: 0,
             interfaces,
             captured,
+            is_narrowed: options.scope.is_some(),
         }
     }
 
@@ -330,7 +333,8 @@ impl Output {
 
     /// What the interfaces got and lost up to `time`, by what each segment lost.
     fn losses(&self, time: TimestampNs, dropped: impl Iterator<Item = u64>) -> Vec<InterfaceDrops> {
-        let each = |(interface, &received)| InterfaceDrops { interface, time, received, dropped: 0 };
+        let told = |captured: u64| (!self.is_narrowed).then_some(captured);
+        let each = |(interface, &captured)| InterfaceDrops { interface, time, received: told(captured), dropped: 0 };
         let mut losses: Vec<_> = (0..).zip(&self.captured).map(each).collect();
         for (&interface, dropped) in self.interfaces.iter().zip(dropped) {
             if let Some(loss) = losses.get_mut(interface as usize) {

@@ -9,7 +9,7 @@ use steno_core::{
     pcap::Format,
     testkit::{RecipePacket, recipe},
 };
-use steno_query::{Explanation, Flow, Options, Query, Receipt, Scope, ScopeParts, Store, flows::Traffic};
+use steno_query::{AddrRange, Explanation, Flow, Options, Query, Receipt, Scope, ScopeParts, Store, flows::Traffic};
 
 use crate::{
     generate::{EPOCH_NS, expr, scope, segment},
@@ -81,6 +81,27 @@ fn flows(store: &Store, query: &Query, options: &Options) -> Vec<impl Ord + std:
 /// All that an explanation says of packets.
 fn explained(Explanation { segments, conversations, estimate, .. }: Explanation) -> impl PartialEq + std::fmt::Debug {
     (segments, conversations, estimate)
+}
+
+#[test]
+fn a_pcapng_file_counts_nothing_out_of_reach() {
+    let tens = "1700000000 ip 10.0.0.1 > 10.0.0.2 udp 1 > 2\n1700000009 ip 10.0.0.3 > 10.0.0.2 udp 1 > 2";
+    let all = tens.replace('\n', "\n1700000005 ip 192.168.0.1 > 192.168.0.2 udp 1 > 2\n");
+    let file = |text: &str, scope: Option<Arc<Scope>>| {
+        let mut store = TestStore::new();
+        store.add(0, EPOCH_NS / 1_000, &recipe(text).unwrap(), &Shape::default());
+        let options = Options { format: Format::PcapNg, scope, ..Options::default() };
+        take_bytes(&mut store.open().answer(&query("net 10.0.0.0/8"), options))
+    };
+    let networks = vec![AddrRange::prefix("10.0.0.0".parse().unwrap(), 8).unwrap()];
+    let scope =
+        || Scope::new("tens", ScopeParts { networks: Some(networks.clone()), ..ScopeParts::default() }).map(Arc::new);
+    assert!(scope().is_some());
+    assert!(file(&all, scope()) == file(tens, scope()), "as of a sensor that has no others");
+    // Without a scope, two of three.
+    let of = |text| file(text, None);
+    assert!(of(&all).len() == of(tens).len() && of(&all) != of(tens));
+    assert!(file(tens, scope()).len() < of(tens).len());
 }
 
 proptest! {
