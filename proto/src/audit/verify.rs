@@ -226,12 +226,12 @@ impl Verifier {
             }
         }
         self.report.lines += 1;
-        self.report.last = read.head;
+        let before = std::mem::replace(&mut self.report.last, read.head);
         if !is_ended {
             // All of it is there, but for the byte that ends it.
             self.report.unfinished = Some(self.place.clone());
         }
-        self.tells(read);
+        self.tells(read, before);
     }
 
     /// Rows before this line that are none: does it tell of them? Gives how many there are of which it does not.
@@ -273,13 +273,14 @@ impl Verifier {
         }
     }
 
-    /// Takes in what a line tells.
-    fn tells(&mut self, read: &Read) {
+    /// Takes in what a line tells, which follows that of `before`.
+    fn tells(&mut self, read: &Read, before: Head) {
         let (line, said) = (read.head.line, &read.said);
         match said.event.as_str() {
             "open" => {
                 self.report.lost = self.report.lost.saturating_add(said.lost.map_or(0, |lost| lost.sum()));
-                if let Some(missing) = said.missing {
+                // The line before is there after all: its file was put away where the daemon could not see it.
+                if let Some(missing) = said.missing.filter(|missing| *missing != before.into()) {
                     self.found(What::Missing(missing));
                 }
                 if !said.damaged.is_empty() {

@@ -58,8 +58,9 @@ impl AuditFile {
         let beside_path = beside(path);
         let known = written.or_else(|| fs::read_to_string(&beside_path).ok()?.parse().ok());
         let (head, missing) = match (tail.head, known) {
-            // The file before was moved away while no daemon ran, or deleted.
-            (None, Some(known)) if is_new => (known, None),
+            // While this process ran the file was deleted, or moved where it could not be followed. While no daemon did, it may have
+            // been moved as well as deleted.
+            (None, Some(known)) if is_new => (known, written),
             (None, known) => (Head::default(), known),
             (Some(head), Some(known)) => {
                 // What stands beside the file may be behind it; what this process has written is all that there is to be.

@@ -223,6 +223,8 @@ async fn a_rotation_loses_nothing_of_what_goes_on_meanwhile() {
     log.close().await;
     let found = verify(&[files[0], files[1], files[2], &rotated(3), &bench.path()]).findings;
     assert!(matches!(found[0].what, What::Gone { .. }), "{found:?}");
+    // By what it began anew with, too, which is the last one of those that are gone.
+    assert!(found.len() == 2 && matches!(found[1].what, What::Missing(_)), "{found:?}");
 }
 
 #[tokio::test]
@@ -232,11 +234,17 @@ async fn a_file_that_was_deleted_or_exchanged_is_missed_even_without_what_stood_
     one(&log, "tcp").await;
     // The opening line, a request and its end.
     let deleted = within_lines(&bench, 3).await;
+    let kept = fs::read(bench.path()).unwrap();
     fs::remove_file(bench.path()).unwrap();
     fs::remove_file(beside(&bench.path())).unwrap();
     one(&log, "udp").await;
     let report = verify(&[&bench.path()]);
-    assert_eq!((report.first, report.findings), (Some(deleted.line + 1), vec![]));
+    let found: Vec<What> = report.findings.into_iter().map(|finding| finding.what).collect();
+    assert_eq!((report.first, found), (Some(deleted.line + 1), vec![What::Missing(deleted.into())]));
+    // Who compressed it, and deletes what was compressed, has it still.
+    let unpacked = bench.path().with_extension("unpacked");
+    fs::write(&unpacked, kept).unwrap();
+    assert!(verify(&[&unpacked, &bench.path()]).holds());
     // Another log, longer than this one, in its place.
     let (other, last) = (Bench::new(), within_lines(&bench, 3).await);
     let forging = other.start();
@@ -295,7 +303,9 @@ async fn a_directory_that_goes_or_cannot_be_written_to_stops_requests() {
     log.close().await;
     let report = verify(&[&path]);
     assert!(report.first.is_some_and(|first| first > 1) && report.lost >= 1, "{report:?}");
-    assert_eq!((report.findings, report.requests), (vec![], 1));
+    // Which went with the directory.
+    assert!(matches!(&report.findings[..], [found] if matches!(found.what, What::Missing(_))), "{report:?}");
+    assert_eq!(report.requests, 1);
     // Nobody makes files there, not even root.
     let (log, _) = start(Path::new("/sys/steno-audit.log"), OnFailure::Stop);
     let why = log.begin(|| asked("udp")).await.unwrap_err().to_string();
