@@ -245,6 +245,23 @@ fn what_finds_no_room_is_dropped_and_counted() {
     assert!(index.packets() >= 4_096 && dropped > 0, "{} stored", index.packets());
     assert_eq!(u64::from(index.packets()) + dropped, 6_000);
     assert_eq!(frames(dir.path(), 0), sent[..index.packets() as usize]);
+    // All of them were taken at once, long after they had come: none has the time of that, the first of a block neither.
+    let times = times(dir.path(), 0);
+    assert!(times.is_sorted(), "{} after {}", times[1], times[0]);
+    assert!(times[times.len() - 1] - times[0] > 100_000_000, "as they were sent");
+}
+
+/// The times of a thread's packets, in nanoseconds.
+fn times(dir: &Path, thread: u32) -> Vec<u64> {
+    let packets = dir.join(format!("PKT{thread}"));
+    let mut times = Vec::new();
+    for name in names(&packets) {
+        for bytes in fs::read(packets.join(name)).unwrap().chunks(1 << 20) {
+            let block = Block::parse(bytes).unwrap();
+            times.extend(block.packets().map(|packet| packet.unwrap().timestamp().as_ns()));
+        }
+    }
+    times
 }
 
 #[test]

@@ -171,19 +171,30 @@ impl XdpQueue {
         // SAFETY: as many bytes are mapped from `place` on as long as `self`, initialised (they began as zeros), and the
         // kernel's no more: it has put the descriptor of their chunk into the receive ring (acquire ordering in
         // `has_more`), and gets the chunk back by `advance`, which no slice outlives: it takes `&mut self`.
-        let bytes = unsafe { slice::from_raw_parts_mut(place.as_ptr(), STAMP_BYTES + len) };
-        let (stamp, frame) = bytes.split_first_chunk_mut::<STAMP_BYTES>()?;
-        // A driver without room for it leaves here what the frame before had.
-        let stamp_ns = u64::from_ne_bytes(std::mem::take(stamp));
+        let bytes = unsafe { slice::from_raw_parts(place.as_ptr(), STAMP_BYTES + len) };
+        let (stamp, frame) = bytes.split_first_chunk::<STAMP_BYTES>()?;
+        let stamp_ns = u64::from_ne_bytes(*stamp);
         Some(Part { bytes: frame, stamp_ns, goes_on: descriptor.options & libc::XDP_PKT_CONTD != 0 })
     }
 
     /// What was next is done with.
     pub(crate) fn advance(&mut self) {
         if let Some(descriptor) = self.receive.descriptor() {
+            self.clear_stamp(descriptor.addr);
             let chunk = descriptor.addr - descriptor.addr % u64::from(self.shape.chunk_bytes);
             self.fill.put_address(chunk);
             self.receive.ours = self.receive.ours.wrapping_add(1);
+        }
+    }
+
+    /// Wipes the stamp of the frame at this address, which is ours still: a driver without room for one would leave it to the
+    /// next frame there. Not before the frame is done with: it is looked at twice where it finds no room in a block.
+    fn clear_stamp(&mut self, address: u64) {
+        let stamp_at = usize::try_from(address).ok().and_then(|offset| offset.checked_sub(STAMP_BYTES));
+        if let Some(place) = stamp_at.and_then(|stamp_at| self.chunks.place(stamp_at, STAMP_BYTES)) {
+            // SAFETY: as many bytes are mapped there as long as `self`, and no more the kernel's (`peek`); no slice of them
+            // is left, as this takes `&mut self`. Any alignment will do.
+            unsafe { place.cast::<[u8; STAMP_BYTES]>().write_unaligned([0; STAMP_BYTES]) };
         }
     }
 
@@ -326,24 +337,34 @@ fn get<T>(fd: &OwnedFd, option: libc::c_int, value: &mut T) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::{net::UdpSocket, process::Command};
 
     use rustix::thread::{UnshareFlags, unshare_unsafe};
     use steno_core::testkit::need;
 
     use super::*;
+    use crate::sys::{Redirect, SocketMap, XdpMode};
 
-    /// In a network of this thread's own.
-    fn a_queue_is_waited_for() {
-        const LO: u32 = 1;
+    const LO: u32 = 1;
+
+    /// Gives this thread a network of its own. `false` where the test is skipped.
+    fn is_apart() -> bool {
         // SAFETY: of what threads share, only the network is left.
         let is_apart = unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.is_ok();
         let is_up =
             is_apart && Command::new("ip").args(["link", "set", "lo", "up"]).status().is_ok_and(|s| s.success());
-        if !need(is_up, "root, and ip(8)") {
+        need(is_up, "root, and ip(8)")
+    }
+
+    fn open() -> io::Result<(XdpQueue, PageKind)> {
+        XdpSocket::open(LO, 0, ChunkShape { chunk_bytes: 4096, chunks: 64 })
+    }
+
+    /// In a network of this thread's own.
+    fn a_queue_is_waited_for() {
+        if !is_apart() {
             return;
         }
-        let open = || XdpSocket::open(LO, 0, ChunkShape { chunk_bytes: 4096, chunks: 64 });
         let Ok((earlier, _)) = open() else {
             let _ = need(false, "AF_XDP");
             return;
@@ -357,6 +378,47 @@ mod tests {
         assert!(later.is_ok(), "{later:?}");
         let refused = open().unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EBUSY), "not for ever");
+    }
+
+    /// In a network of this thread's own.
+    fn stamps_stay_until_frames_are_done_with() {
+        if !is_apart() {
+            return;
+        }
+        let map = SocketMap::new(1);
+        let program = map.as_ref().ok().and_then(|map| Redirect::load(map, true).ok());
+        let (Ok(map), Some(program), Ok((mut queue, _))) = (map, program, open()) else {
+            let _ = need(false, "AF_XDP");
+            return;
+        };
+        map.put(0, queue.socket().as_fd()).unwrap();
+        let _attached = program.attach(LO, XdpMode::Generic).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..3 {
+            let _sent = sender.send_to(&[7; 100], "127.0.0.1:9").unwrap();
+        }
+        let mut last = 0;
+        for number in 0..3 {
+            let begun = Instant::now();
+            while queue.peek().is_none() {
+                assert!(begun.elapsed() < Duration::from_secs(10), "frame {number} does not come");
+                thread::sleep(Duration::from_millis(1));
+            }
+            let stamps = [(); 2].map(|()| queue.peek().unwrap().stamp_ns);
+            assert!(stamps[0] > last && stamps[0] == stamps[1], "{stamps:?} after {last}");
+            last = stamps[0];
+            let stamp_at = usize::try_from(queue.receive.descriptor().unwrap().addr).unwrap() - STAMP_BYTES;
+            queue.advance();
+            let place = queue.chunks.place(stamp_at, STAMP_BYTES).unwrap();
+            // SAFETY: mapped, and not given back by `publish` yet.
+            let left = unsafe { place.cast::<u64>().read_unaligned() };
+            assert_eq!(left, 0, "the next frame there may have no stamp");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_looked_at_twice_has_its_time_both_times() {
+        thread::spawn(stamps_stay_until_frames_are_done_with).join().unwrap();
     }
 
     #[test]
