@@ -3,10 +3,14 @@
 
 use std::{
     fs::File,
-    io::{Read, Write},
+    io::{self, Read, Seek, Write},
     os::unix::fs::FileExt,
 };
 
+use rustix::{
+    fs::{SeekFrom, seek},
+    io::Errno,
+};
 use steno_core::{
     BLOCK_BYTES, Position,
     block::{BLOCK_HEADER_BYTES, Block, BlockError, BlockHeader, RawPacket},
@@ -151,21 +155,36 @@ pub(crate) fn note_block_by(
 /// How far apart the blocks of a packet file are, in bytes, as the file itself tells; `None` of an empty file.
 ///
 /// 1 MiB is tried first, then the multiples of 4 KiB, which is what the kernel takes: until the block headers there are those
-/// of the ring's next blocks, or, where they nowhere are because blocks are missing, at least of later ones.
+/// of the ring's next blocks, or, where they nowhere are because blocks are missing, at least of later ones. Where none follows the
+/// first block it is the whole file, unless that is longer than any block: then it takes 1 MiB, or as many as it uses.
 ///
 /// # Errors
 /// [`IndexError::ReadPackets`]; [`IndexError::Block`] for a file that does not begin with a block.
 pub fn detect_block_bytes(packets: &File) -> Result<Option<u32>, IndexError> {
+    detect(packets, None)
+}
+
+/// As [`detect_block_bytes`]; a block that none follows takes what is likely, if it uses no more: behind it may be room that was
+/// set aside for others.
+fn detect(packets: &File, likely: Option<u32>) -> Result<Option<u32>, IndexError> {
     let file_bytes = packets.metadata().map_err(|source| IndexError::ReadPackets { offset_bytes: 0, source })?.len();
     if file_bytes == 0 {
         return Ok(None);
     }
     let first = header_at(packets, 0)?;
     let most = u32::try_from(file_bytes).unwrap_or(u32::MAX);
-    let checked = first.check(most as usize).map(|()| first.blk_len);
+    let checked = first.check(most.min(BLOCK_BYTES_MAX) as usize).map(|()| first.blk_len);
     let used = checked.map_err(|source| IndexError::Block { offset_bytes: 0, source })?;
-    // One block, whole or cut, if none follows.
-    Ok(Some(distance(packets, (0, &first), used, file_bytes)?.unwrap_or(most.max(used.next_multiple_of(PAGE_BYTES)))))
+    if let Some(block_bytes) = distance(packets, (0, &first), used, file_bytes)? {
+        return Ok(Some(block_bytes));
+    }
+    let whole = most.max(used.next_multiple_of(PAGE_BYTES));
+    let alone = match likely {
+        None if whole <= BLOCK_BYTES_MAX => whole,
+        Some(likely) if likely >= used => likely,
+        _ => used.next_multiple_of(BLOCK_BYTES),
+    };
+    Ok(Some(alone.min(whole)))
 }
 
 /// As [`detect_block_bytes`] for a file of which anything may be missing, also its beginning: `likely` where it does not tell.
@@ -177,7 +196,7 @@ pub(crate) fn block_bytes_of_remains(packets: &File, likely: u32) -> Result<u32,
     if file_bytes < u64::from(BLOCK_HEADER_BYTES) {
         return Ok(likely);
     }
-    match detect_block_bytes(packets) {
+    match detect(packets, Some(likely)) {
         Ok(block_bytes) => return Ok(block_bytes.unwrap_or(likely)),
         Err(IndexError::Block { .. }) => {}
         Err(e) => return Err(e),
@@ -185,16 +204,16 @@ pub(crate) fn block_bytes_of_remains(packets: &File, likely: u32) -> Result<u32,
     for offset_bytes in (0..file_bytes).step_by(PAGE_BYTES as usize) {
         let Ok(first) = header_at(packets, offset_bytes) else { continue };
         let room = usize::try_from(file_bytes - offset_bytes).unwrap_or(usize::MAX);
-        if first.num_pkts == 0 || first.check(room).is_err() {
+        if first.num_pkts == 0 || first.check(room.min(BLOCK_BYTES_MAX as usize)).is_err() {
             continue;
         }
         if let Some(block_bytes) = distance(packets, (offset_bytes, &first), first.blk_len, file_bytes)? {
             return Ok(block_bytes);
         }
         // It stands alone, a whole number of blocks from the beginning.
-        let is_likely = offset_bytes.is_multiple_of(likely.into()) && first.blk_len <= likely;
-        let alone = u32::try_from(offset_bytes).ok().filter(|&bytes| bytes >= first.blk_len);
-        return Ok(if is_likely { likely } else { alone.unwrap_or(likely) });
+        let divides = |bytes: u32| bytes >= first.blk_len && offset_bytes.is_multiple_of(bytes.into());
+        let pages = (PAGE_BYTES..=BLOCK_BYTES_MAX).rev().step_by(PAGE_BYTES as usize);
+        return Ok([likely, BLOCK_BYTES].into_iter().chain(pages).find(|&bytes| divides(bytes)).unwrap_or(likely));
     }
     Ok(likely)
 }
@@ -202,17 +221,61 @@ pub(crate) fn block_bytes_of_remains(packets: &File, likely: u32) -> Result<u32,
 /// The distance at which blocks of the ring of a block follow it: `first` lies a whole number of them from the file's beginning,
 /// and takes `used` bytes.
 fn distance(packets: &File, first: (u64, &BlockHeader), used: u32, file_bytes: u64) -> Result<Option<u32>, IndexError> {
-    let most = u32::try_from(file_bytes).unwrap_or(u32::MAX).min(BLOCK_BYTES_MAX);
+    let fits = |bytes: u32| bytes >= used && first.0.is_multiple_of(bytes.into());
+    if fits(BLOCK_BYTES) && blocks_follow(packets, first, BLOCK_BYTES, file_bytes, true)? {
+        return Ok(Some(BLOCK_BYTES));
+    }
+    // Before many distances are tried over what may be gigabytes of zeros: how far is there anything to find?
+    let Some(last) = last_header(packets, first, used, file_bytes)? else { return Ok(None) };
+    let end = last + u64::from(BLOCK_HEADER_BYTES);
+    let most = u32::try_from(last - first.0).unwrap_or(u32::MAX).min(BLOCK_BYTES_MAX);
     let pages = (used.next_multiple_of(PAGE_BYTES)..=most).step_by(PAGE_BYTES as usize);
-    let candidates = std::iter::once(BLOCK_BYTES).filter(|&bytes| bytes >= used).chain(pages);
+    let candidates = std::iter::once(BLOCK_BYTES).chain(pages);
     for each_in_turn in [true, false] {
-        for block_bytes in candidates.clone().filter(|&bytes| first.0.is_multiple_of(bytes.into())) {
-            if blocks_follow(packets, first, block_bytes, file_bytes, each_in_turn)? {
+        for block_bytes in candidates.clone().filter(|&bytes| fits(bytes)) {
+            if blocks_follow(packets, first, block_bytes, end, each_in_turn)? {
                 return Ok(Some(block_bytes));
             }
         }
     }
     Ok(None)
+}
+
+/// Where the last page begins that could be a later block of the ring of `first`.
+fn last_header(
+    packets: &File,
+    (from, first): (u64, &BlockHeader),
+    used: u32,
+    file_bytes: u64,
+) -> Result<Option<u64>, IndexError> {
+    let end = file_bytes.min(u64::from(u32::MAX) + 1);
+    let mut last = None;
+    let mut offset_bytes = from + u64::from(used.next_multiple_of(PAGE_BYTES)).max(PAGE_BYTES.into());
+    while offset_bytes + u64::from(BLOCK_HEADER_BYTES) <= end {
+        let next = header_at(packets, offset_bytes)?;
+        let is_of_ring = next.offset_to_priv == first.offset_to_priv && next.seq_num > first.seq_num;
+        if is_of_ring && next.check(BLOCK_BYTES_MAX as usize).is_ok() {
+            last = Some(offset_bytes);
+        }
+        offset_bytes += u64::from(PAGE_BYTES);
+        if next == BlockHeader::default() {
+            offset_bytes = skip_hole(packets, offset_bytes).unwrap_or(offset_bytes);
+        }
+    }
+    Ok(last)
+}
+
+/// The page, from `offset_bytes` on, in which the file has something at all, as far as the file system tells: zeros that only were
+/// set aside need not be read. Where the file is read next stays as it is.
+fn skip_hole(mut packets: &File, offset_bytes: u64) -> io::Result<u64> {
+    let place = packets.stream_position()?;
+    let found = seek(packets, SeekFrom::Data(offset_bytes));
+    let _back = packets.seek(io::SeekFrom::Start(place))?;
+    match found {
+        Ok(found) => Ok(found - found % u64::from(PAGE_BYTES)),
+        Err(Errno::NXIO) => Ok(u64::from(u32::MAX) + 1),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Whether blocks of the ring of `first` follow it at multiples of `block_bytes`, as far as a few tell. `each_in_turn`: each
@@ -328,6 +391,7 @@ mod tests {
         for (block_bytes, seq_nums, expected) in [
             (1 << 20, &[5, 6, 7][..], 1 << 20),
             (1 << 20, &[5], 1 << 20),
+            (4 << 20, &[5], 4 << 20),
             // 1 MiB is a multiple of these, and a block starts there, too.
             (1 << 16, &(1..40).collect::<Vec<_>>(), 1 << 16),
             (12 << 10, &[9, 10], 12 << 10),
@@ -342,6 +406,40 @@ mod tests {
             let file = packet_file(block_bytes, seq_nums);
             assert_eq!(detect_block_bytes(&file).unwrap(), Some(expected), "{block_bytes}, {seq_nums:?}");
         }
+    }
+
+    /// As a capture leaves it that is killed after its first block, which was to have many more.
+    #[test]
+    fn a_block_alone_in_room_for_many_is_none_as_large_as_the_file() {
+        for (block_bytes, likely, expected) in [
+            (1 << 20, 1 << 20, 1 << 20),
+            (1 << 16, 1 << 16, 1 << 16),
+            (4 << 20, 4 << 20, 4 << 20),
+            // It uses more than what is likely.
+            (1 << 16, 2048, 1 << 20),
+        ] {
+            let file = packet_file(block_bytes, &[1]);
+            file.set_len(1 << 30).unwrap();
+            assert_eq!(block_bytes_of_remains(&file, likely).unwrap(), expected, "{block_bytes}, {likely} likely");
+            assert_eq!(detect_block_bytes(&file).unwrap(), Some(1 << 20), "{block_bytes}");
+        }
+        // More than 1 MiB, of which nobody knows how much more.
+        let mut writer = BlockWriter::new(8 << 20);
+        for _ in 0..50 {
+            let pushed = writer.push(TimestampNs::from_parts(100, 0), 60_000, &[7; 60_000]).unwrap();
+            assert!(matches!(pushed, Push::Stored { .. }));
+        }
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(writer.finish(1)).unwrap();
+        file.set_len(1 << 30).unwrap();
+        assert_eq!(block_bytes_of_remains(&file, 1 << 20).unwrap(), 3 << 20);
+        // And one that lies far from the beginning.
+        let file = tempfile::tempfile().unwrap();
+        let page = writer.finish(1).get(..3 << 20).unwrap_or_default();
+        file.write_all_at(page, (800 << 20) + 4096).unwrap();
+        file.set_len(1 << 30).unwrap();
+        let found = block_bytes_of_remains(&file, 1 << 20).unwrap();
+        assert!(((3 << 20)..=BLOCK_BYTES_MAX).contains(&found) && ((800 << 20) + 4096) % found == 0, "{found}");
     }
 
     #[test]

@@ -99,6 +99,20 @@ fn a_hidden_file_is_cut_behind_its_last_whole_block_and_published() {
 }
 
 #[test]
+fn room_that_was_set_aside_behind_the_only_block_is_given_back() {
+    const FILE: u64 = 1 << 30;
+    let bench = bench();
+    bench.hidden(blocks(1));
+    OpenOptions::new().write(true).open(bench.paths.hidden_packet_file()).unwrap().set_len(FILE).unwrap();
+    let facts = Facts { block_bytes: BLOCK, ..Facts::default() };
+    let mut native = |log: &Log, facts: &Facts, mut out: &mut dyn Write| seal(log, facts, &mut out);
+    let recovered = recover(&bench.paths, Left::Hidden, means(&facts, Some(&mut native))).unwrap();
+    assert_eq!(recovered, Recovered::Published { packets: 10, cut_bytes: FILE - u64::from(BLOCK), holes: 0 });
+    assert_eq!(fs::read(bench.paths.packet_file()).unwrap(), blocks(1));
+    assert_eq!(bench.index().facts().unwrap().block_bytes, BLOCK);
+}
+
+#[test]
 fn whole_blocks_behind_one_that_was_never_written_are_kept() {
     let mut file = blocks(4);
     file[BLOCK as usize..2 * BLOCK as usize].fill(0);
