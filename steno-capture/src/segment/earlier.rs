@@ -1,6 +1,9 @@
 //! Until when an earlier capture wrote into the directories of a thread: nothing was captured from then on.
 
-use std::{fs, time::UNIX_EPOCH};
+use std::{
+    fs::{self, Metadata},
+    time::UNIX_EPOCH,
+};
 
 use steno_core::TimestampNs;
 use steno_index::{
@@ -22,13 +25,15 @@ pub(crate) fn captured_until(place: &Place, now: TimestampNs) -> Option<Timestam
         let index = Index::open(&paths(*id).index_file()).ok()?;
         index.facts().ok()?.ended.or_else(|| index.time_range().map(|(_, last)| last))
     });
-    let written = hidden.last().and_then(|id| {
-        let changed = fs::metadata(paths(*id).hidden_packet_file()).ok()?.modified().ok()?;
-        let since_epoch = changed.duration_since(UNIX_EPOCH).ok()?;
-        Some(TimestampNs::new(u64::try_from(since_epoch.as_nanos()).ok()?))
-    });
+    let written = hidden.last().and_then(|id| changed(&fs::metadata(paths(*id).hidden_packet_file()).ok()?));
     // What is from the future is from before the clock was set back: how long ago that was is not known.
     told.max(written).filter(|until| *until < now)
+}
+
+/// When a file was last written to.
+pub(super) fn changed(file: &Metadata) -> Option<TimestampNs> {
+    let since_epoch = file.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since_epoch.as_nanos()).ok().map(TimestampNs::new)
 }
 
 /// The gap between an earlier capture and this one.

@@ -1,8 +1,8 @@
 //! The index of a finished file, in either format.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
-use steno_index::{Facts, IndexError, Log, Summary, Version2Sealer, index_packet_file, index_packet_file_version2};
+use steno_index::{Facts, IndexError, Log, Summary, Version2Sealer};
 
 use crate::IndexFormat;
 
@@ -27,19 +27,5 @@ impl Indexer {
             Self::Native(sealer) => sealer.seal(log, facts, out),
             Self::Version2(sealer) => sealer.seal(log, facts, out),
         }
-    }
-
-    /// Writes the index of a packet file.
-    pub(super) fn read_back(
-        &self,
-        packets: &mut impl Read,
-        facts: &Facts,
-        out: &mut impl Write,
-    ) -> Result<Summary, IndexError> {
-        let built = match self {
-            Self::Native(_) => index_packet_file(packets, facts, out),
-            Self::Version2(_) => index_packet_file_version2(packets, facts, out),
-        };
-        built.map(|built| built.summary)
     }
 }

@@ -1,17 +1,18 @@
 //! From a file whose blocks are written to a published segment.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, BufReader, BufWriter, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::Arc,
 };
 
-use steno_index::{Facts, IndexError, Log, Summary, segment::SegmentPaths};
+use steno_index::{Facts, IndexError, Log, Summary, recover::note_whole_blocks, segment::SegmentPaths};
 
-use super::Indexer;
+use super::{Indexer, earlier::changed};
 use crate::{
+    console::error,
     io::PacketFile,
     watchdog::{Pulse, Watched, Work},
 };
@@ -62,7 +63,11 @@ impl SealJob {
         let packets = self.paths.hidden_packet_file();
         let at = |path: &Path| path.display().to_string();
         let file_error = |source| SealError::File { path: at(&packets), source };
-        self.file.set_len(self.file_bytes()).map_err(file_error)?;
+        let written = self.file.file().metadata().map_err(file_error)?;
+        // Once only: when it was last changed says until when it was written.
+        if written.len() != self.file_bytes() {
+            self.file.set_len(self.file_bytes()).map_err(file_error)?;
+        }
         let Some(indexer) = indexer else {
             self.paths.publish_without_index().map_err(SealError::Publish)?;
             return Ok(None);
@@ -77,7 +82,8 @@ impl SealJob {
             None => {
                 let packets = File::open(&packets).map_err(file_error)?;
                 let mut packets = BufReader::new(Watched::new(packets, pulse)).take(self.file_bytes());
-                indexer.read_back(&mut packets, &self.facts, &mut out).map_err(index_error)?
+                let (log, facts) = self.read_back(&mut packets, &written).map_err(index_error)?;
+                indexer.seal(&log, &facts, &mut out).map_err(index_error)?
             }
         };
         out.flush().map_err(write)?;
@@ -85,6 +91,20 @@ impl SealJob {
         pulse.turn_to(Work::Sync);
         self.paths.publish().map_err(SealError::Publish)?;
         Ok(Some(summary))
+    }
+
+    /// Notes what the packet file holds. Blocks that are not whole any more are told, and their times are gaps.
+    fn read_back(&self, packets: &mut impl Read, written: &Metadata) -> Result<(Log, Facts), IndexError> {
+        let until = self.facts.ended.or_else(|| changed(written)).unwrap_or_default();
+        let (mut log, mut facts) = (Log::new(), self.facts.clone());
+        let (id, block_bytes) = (self.paths.id(), facts.block_bytes);
+        let (holes, gaps) = note_whole_blocks(packets, block_bytes, id, until, &mut log)?;
+        if holes > 0 {
+            let (path, all) = (self.paths.packet_file(), self.blocks);
+            error!("{}: {holes} of {all} blocks are not whole any more, and not in the index", path.display());
+        }
+        facts.gaps.extend(gaps);
+        Ok((log, facts))
     }
 }
 

@@ -600,25 +600,51 @@ fn an_index_without_its_log_is_read_back_from_the_packets() {
 
 fn read_back(format: IndexFormat, facts: impl Fn(&std::path::Path) -> Facts) {
     let mut bench = Bench::in_format(format, |_| {});
-    bench.take();
-    bench.take();
+    for _ in 0..4 {
+        bench.take();
+        bench.sleep(1);
+    }
     let _ = bench.finish();
     let id = bench.published()[0];
     let path = bench.dir.path().join("IDX0").join(id.to_string());
-    let (with_log, facts) = (fs::read(&path).unwrap(), facts(&path));
+    let (with_log, facts_with_log) = (fs::read(&path).unwrap(), facts(&path));
+    let packets = fs::read(bench.dir.path().join("PKT0").join(id.to_string())).unwrap();
+    assert_eq!(packets.len() as u64, 4 * u64::from(BLOCK));
 
-    // The same file sealed as the index thread does it when too many wait.
-    let place = Place { packets_dir: bench.dir.path().join("PKT1"), index_dir: bench.dir.path().join("IDX1") };
-    fs::create_dir(&place.packets_dir).unwrap();
-    fs::create_dir(&place.index_dir).unwrap();
-    let again = OpenSegment::first(&place, &*bench.clock).unwrap();
-    let packets = bench.dir.path().join("PKT0").join(id.to_string());
-    let copied = fs::copy(packets, again.paths.hidden_packet_file()).unwrap();
-    assert_eq!(copied, 2 * u64::from(BLOCK));
-    let job = SealJob { paths: again.paths, file: again.file, blocks: 2, log: None, facts };
-    let summary = job.run(Some(&mut Indexer::new(format)), &Pulse::default()).unwrap().unwrap();
-    assert_eq!(summary.packets, 4);
-    assert_eq!(fs::read(job.paths.index_file()).unwrap(), with_log);
+    // The same file sealed as the index thread does it when too many wait; what a disk has damaged by then is told.
+    let second = |n: u64, ns: u64| TimestampNs::new(START + n * 1_000_000_000 + ns);
+    let one = "1 blocks of the packet file are not whole";
+    for (number, damaged, whole, gaps) in [
+        (1, None, 8, vec![]),
+        (2, Some(1), 6, vec![(second(0, 100_000_001), second(2, 3), one)]),
+        (3, Some(3), 6, vec![(second(2, 100_000_003), second(4, 0), one)]),
+    ] {
+        let dirs = [format!("PKT{number}"), format!("IDX{number}")].map(|name| bench.dir.path().join(name));
+        dirs.iter().for_each(|dir| fs::create_dir(dir).unwrap());
+        let [packets_dir, index_dir] = dirs;
+        let again = OpenSegment::first(&Place { packets_dir, index_dir }, &TestClock(AtomicU64::new(START))).unwrap();
+        let mut bytes = packets.clone();
+        if let Some(damaged) = damaged {
+            bytes[damaged * BLOCK as usize..][..4096].fill(0);
+        }
+        fs::write(again.paths.hidden_packet_file(), bytes).unwrap();
+        let last_written = std::time::UNIX_EPOCH + Duration::from_nanos(second(4, 0).as_ns());
+        again.file.file().set_modified(last_written).unwrap();
+        let facts_with_log = facts_with_log.clone();
+        let job = SealJob { paths: again.paths, file: again.file, blocks: 4, log: None, facts: facts_with_log };
+        let summary = job.run(Some(&mut Indexer::new(format)), &Pulse::default()).unwrap().unwrap();
+        assert_eq!(summary.packets, whole, "block {damaged:?} is damaged");
+        let index = job.paths.index_file();
+        let told = facts(&index).gaps;
+        let told: Vec<_> = told.iter().map(|gap| (gap.from, gap.to, gap.reason.as_str())).collect();
+        assert_eq!(told, gaps);
+        if damaged.is_none() {
+            assert_eq!(fs::read(index).unwrap(), with_log);
+        } else {
+            let report = verify_segment(&job.paths.packet_file(), &index);
+            assert!(report.is_clean() && report.holes == 1, "{report:?}");
+        }
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod walk;
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -21,12 +21,12 @@ use rustix::{
     fs::{FlockOperation, XattrFlags, fgetxattr_query, flock, fsetxattr},
     io::Errno,
 };
-use steno_core::{SegmentId, is_written_elsewhere};
+use steno_core::{SegmentId, TimestampNs, is_written_elsewhere};
 
 pub use self::repair::{Repaired, repair};
-use self::walk::{walk, write};
+use self::walk::{not_whole, walk, walk_on, write};
 use crate::{
-    Facts, IndexError, Log, Summary,
+    Facts, Gap, IndexError, Log, Summary,
     packet_file::block_bytes_of_remains,
     segment::{SegmentPaths, scan_dir},
     verify_segment,
@@ -241,6 +241,27 @@ pub fn recover(paths: &SegmentPaths, left: Left, means: Means<'_>) -> Result<Rec
     published.map_err(RecoverError::Publish)?;
     let cut_bytes = if is_ours { file_bytes.saturating_sub(whole_bytes) } else { 0 };
     Ok(Recovered::Published { packets: log.packets(), cut_bytes, holes: walked.holes })
+}
+
+/// Notes the whole blocks of the packet file of segment `id`, which was written until `until` and is read from its beginning:
+/// those behind one that is damaged, too. Gives how many are not whole, and what times they are of.
+///
+/// # Errors
+/// [`IndexError::ReadPackets`]; [`IndexError::TooLarge`] for a file past 4 GiB; [`IndexError::Corrupt`] for
+/// `block_bytes` that hold no block.
+pub fn note_whole_blocks(
+    packets: &mut impl Read,
+    block_bytes: u32,
+    id: SegmentId,
+    until: TimestampNs,
+    log: &mut Log,
+) -> Result<(u32, Vec<Gap>), IndexError> {
+    let Some(walked) = walk_on(packets, block_bytes, id, log, &|| false)? else { return Ok((0, Vec::new())) };
+    let (from, behind, mut gaps) = (walked.latest, walked.behind, walked.gaps);
+    if behind > 0 {
+        gaps.push(Gap { from, to: until.max(from), reason: not_whole(behind) });
+    }
+    Ok((walked.holes + behind, gaps))
 }
 
 /// Gives an index another name.

@@ -74,7 +74,7 @@ pub fn repair(
     facts.block_bytes = block_bytes_of_remains(&packets, facts.block_bytes).map_err(index_failed)?;
     let mut log = Log::new();
     let walked = walk(&mut packets, facts.block_bytes, paths.id(), &mut log, called_off).map_err(index_failed)?;
-    let Some(Walked { end, holes, gaps, blocks }) = walked else { return Ok(Repaired::CalledOff) };
+    let Some(Walked { end, holes, gaps, blocks, .. }) = walked else { return Ok(Repaired::CalledOff) };
     if blocks.is_empty() {
         return Ok(Repaired::NothingWhole);
     }

@@ -24,6 +24,10 @@ pub(super) struct Walked {
     pub(super) holes: u32,
     /// The times that they are of, as far as their neighbours tell.
     pub(super) gaps: Vec<Gap>,
+    /// Blocks behind it, none of them whole.
+    pub(super) behind: u32,
+    /// When the last packet of the last whole block came; when the file was opened, where there is none.
+    pub(super) latest: TimestampNs,
     /// Those that are whole.
     pub(super) blocks: Vec<WholeBlock>,
 }
@@ -37,6 +41,11 @@ pub(super) struct WholeBlock {
     pub(super) seq_num: u64,
 }
 
+/// Why there is a gap where blocks are not whole.
+pub(super) fn not_whole(blocks: u32) -> String {
+    format!("{blocks} blocks of the packet file are not whole")
+}
+
 /// Notes all whole blocks with packets of segment `id`; `None` where it was called off.
 pub(super) fn walk(
     packets: &mut File,
@@ -47,6 +56,17 @@ pub(super) fn walk(
 ) -> Result<Option<Walked>, IndexError> {
     let rewound = packets.seek(SeekFrom::Start(0));
     let _start = rewound.map_err(|source| IndexError::ReadPackets { offset_bytes: 0, source })?;
+    walk_on(packets, block_bytes, id, log, called_off)
+}
+
+/// As [`walk`], of a file that is at its beginning.
+pub(super) fn walk_on(
+    packets: &mut impl Read,
+    block_bytes: u32,
+    id: SegmentId,
+    log: &mut Log,
+    called_off: &dyn Fn() -> bool,
+) -> Result<Option<Walked>, IndexError> {
     let (mut blocks, mut checksums) = (Blocks::new(block_bytes)?, BlockChecksums::default());
     let (mut walked, mut holes, mut latest) = (Walked::default(), 0, id.opened_at());
     let mut packets = packets.take(u64::from(u32::MAX) + 1);
@@ -62,7 +82,7 @@ pub(super) fn walk(
             Ok((header, crc32c)) => {
                 let [first, last] = [header.ts_first, header.ts_last].map(|(s, ns)| TimestampNs::from_parts(s, ns));
                 if holes > walked.holes {
-                    let reason = format!("{} blocks of the packet file are not whole", holes - walked.holes);
+                    let reason = not_whole(holes - walked.holes);
                     walked.gaps.push(Gap { from: latest.min(first), to: first, reason });
                 }
                 (walked.end, walked.holes, latest) = (offset_bytes + u64::from(block_bytes), holes, last);
@@ -72,6 +92,8 @@ pub(super) fn walk(
             Err(_) => holes += 1,
         }
     }
+    walked.behind = holes - walked.holes;
+    walked.latest = latest;
     Ok(Some(walked))
 }
 
