@@ -4,6 +4,7 @@
 mod support;
 
 use std::{
+    fs,
     io::Read,
     path::Path,
     process::{Child, Command, Stdio},
@@ -14,7 +15,7 @@ use std::{
 use rustix::process::Signal;
 use steno_core::testkit::{FrameBuilder, need};
 use steno_index::{Cause, Gap, Index};
-use support::{Wire, frames, frames_of_blocks, names};
+use support::{Stenotype, Wire, frames, frames_of_blocks, names};
 
 fn some_frames(count: u16) -> Vec<Vec<u8>> {
     let frame = |i: u16| {
@@ -248,6 +249,23 @@ fn a_request_to_stop_that_comes_several_times_at_once_is_one() {
     }
     assert_eq!(capture.wait(), 0, "{}", capture.log());
     assert_eq!(sorted(frames(dir.path(), 0)), sorted(sent));
+}
+
+/// Each segment that waits to be published is an open file.
+#[test]
+fn as_many_files_may_be_open_as_the_hard_limit_lets() {
+    let Some(wire) = Wire::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let program = wire.stenotype(dir.path(), &[]);
+    let mut command = wire.command("prlimit");
+    // Behind `ip netns exec NAME`.
+    let _ = command.arg("--nofile=1000:1500").args(program.get_args().skip(3));
+    let capture = Stenotype::start(command, dir.path());
+    capture.wait_for("capturing from");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", capture.pid())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().nth(3), Some("1500"), "{files}");
+    assert_eq!(capture.stop().0, 0);
 }
 
 #[test]

@@ -175,12 +175,16 @@ fn tell_what_is_not_in_force(flags: &Flags) {
     }
 }
 
-/// Limits that root may raise for who it becomes. Without them only speed is lost.
+/// Limits that root may raise for who it becomes, and that of open files. Without them only speed is lost, and segments when very
+/// many wait to be published.
 fn raise_limits(flags: &Flags) {
     let shape = flags.ring_shape();
     let ring = u64::from(shape.block_bytes) * u64::from(shape.blocks) * u64::from(flags.threads);
     if let Err(e) = sys::allow_locked_memory(ring) {
         debug!("RLIMIT_MEMLOCK stays as it is: {e}");
+    }
+    if let Err(e) = sys::allow_open_files() {
+        debug!("RLIMIT_NOFILE stays as it is: {e}");
     }
     if flags.index_nicelevel < 0
         && let Err(e) = sys::allow_nice_level(flags.index_nicelevel)

@@ -8,12 +8,12 @@ use std::{
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use steno_index::Log;
 
-use super::{Indexer, SealJob, seal::SealError};
+use super::{Indexer, SealJob};
 use crate::{
     IndexFormat,
     console::{debug, error, info, warning},
@@ -32,8 +32,10 @@ const LOGS_WAITING_MAX: usize = 4;
 const LOGS_WAITING_BYTES_MAX: u64 = 1 << 30;
 /// Empty logs that are kept to be used again: with one that is written, as many as are in use where nothing waits.
 const LOGS_SPARE_MAX: usize = 1;
-/// How long until a file that could not be published is tried again.
+/// How long until a file that could not be published is tried again: twice as long after each attempt that fails, up to a
+/// minute.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+const TRY_AGAIN_MOST: Duration = Duration::from_secs(60);
 
 /// What an index thread is told once.
 #[derive(Clone, Debug)]
@@ -79,7 +81,7 @@ impl Sealer {
             }
             sandbox::keep_to(Role::Index);
             let indexer = sealing.index.map(Indexer::new);
-            IndexThread { jobs: received, used, indexer, failed: VecDeque::new(), sealing }.run();
+            IndexThread::new(received, used, indexer, sealing).run();
         })?;
         Ok(Self { jobs: Some(jobs), waiting: VecDeque::new(), logs, counters, thread: Some(thread) })
     }
@@ -164,38 +166,56 @@ struct IndexThread {
     jobs: Receiver<SealJob>,
     used: SyncSender<Log>,
     indexer: Option<Indexer>,
-    /// Files that could not be published so far.
+    /// Files that could not be published so far: that which was tried longest ago comes first.
     failed: VecDeque<SealJob>,
+    /// When the first of them is tried again, and how long it was waited for that.
+    due: Instant,
+    patience: Duration,
     sealing: Sealing,
 }
 
 impl IndexThread {
+    fn new(jobs: Receiver<SealJob>, used: SyncSender<Log>, indexer: Option<Indexer>, sealing: Sealing) -> Self {
+        Self { jobs, used, indexer, failed: VecDeque::new(), due: Instant::now(), patience: TRY_AGAIN, sealing }
+    }
+
     fn run(mut self) {
         loop {
             let received = match self.failed.is_empty() {
                 true => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                false => self.jobs.recv_timeout(TRY_AGAIN),
+                false => self.jobs.recv_timeout(self.due.saturating_duration_since(Instant::now())),
             };
             match received {
-                Ok(job) => self.publish(job),
-                Err(RecvTimeoutError::Timeout) => self.try_again(),
+                Ok(job) => {
+                    let _ = self.publish(job);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            if self.due <= Instant::now() {
+                let _ = self.try_again();
+            }
         }
-        self.try_again();
+        while self.try_again() {}
         for job in &self.failed {
             self.sealing.counters.unpublished.add(1);
             error!("{} stays hidden", job.paths.hidden_packet_file().display());
         }
     }
 
-    fn try_again(&mut self) {
-        for job in std::mem::take(&mut self.failed) {
-            self.publish(job);
-        }
+    /// Tries one file again, and says whether it is published now: if so, the next one need not wait. If not, all wait, as each
+    /// try reads a file back, and what was amiss with one is so with the others, most likely. It goes behind them, should it be
+    /// its own trouble.
+    fn try_again(&mut self) -> bool {
+        let Some(job) = self.failed.pop_front() else { return false };
+        let patience = self.patience.saturating_mul(2).min(TRY_AGAIN_MOST);
+        let is_published = self.publish(job);
+        self.patience = if is_published { TRY_AGAIN } else { patience };
+        self.due = Instant::now() + if is_published { Duration::ZERO } else { patience };
+        is_published
     }
 
-    fn publish(&mut self, mut job: SealJob) {
+    fn publish(&mut self, mut job: SealJob) -> bool {
         self.sealing.balance.begins(job.paths.id());
         match job.run(self.indexer.as_mut(), &self.sealing.counters.index_pulse) {
             Ok(summary) => {
@@ -216,17 +236,21 @@ impl IndexThread {
                     None => debug!("published {}: {} blocks, no index", path.display(), job.blocks),
                 }
                 self.give_back(job.log.take());
+                true
             }
             Err(e) => {
-                let again = if matches!(e, SealError::Index { .. }) { "" } else { "; it is tried again" };
-                error!("failed to publish {}: {e}{again}", job.paths.packet_file().display());
+                error!("failed to publish {}: {e}; it is tried again", job.paths.packet_file().display());
                 [job.paths.packet_file(), job.paths.index_file()]
                     .iter()
                     .filter_map(|f| f.parent())
                     .for_each(sandbox::look_at);
                 // The packets are on the disk: no need to keep a second account of them.
                 self.give_back(job.log.take());
+                if self.failed.is_empty() {
+                    (self.patience, self.due) = (TRY_AGAIN, Instant::now() + TRY_AGAIN);
+                }
                 self.failed.push_back(job);
+                false
             }
         }
     }
@@ -244,7 +268,7 @@ impl IndexThread {
 #[cfg(test)]
 mod tests {
     use steno_core::{
-        Position, SystemClock, TimestampNs,
+        Position, SegmentId, SystemClock, TimestampNs,
         packet::{Frame, decode},
         testkit::FrameBuilder,
     };
@@ -298,6 +322,52 @@ mod tests {
         assert!(may_wait(LOGS_WAITING_MAX, LOGS_WAITING_BYTES_MAX));
         assert!(!may_wait(LOGS_WAITING_MAX + 1, 0));
         assert!(!may_wait(1, LOGS_WAITING_BYTES_MAX + 1), "one that is too large");
+    }
+
+    /// However many could not be published, one attempt is one file that is read back.
+    #[test]
+    fn files_that_could_not_be_published_are_tried_one_at_a_time_and_ever_less_often() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(&dir);
+        let (_jobs, received) = mpsc::sync_channel(CHANNEL_MAX);
+        let (used, _logs) = mpsc::sync_channel(LOGS_SPARE_MAX);
+        let sealing = Sealing {
+            thread: 0,
+            nice_level: 0,
+            index: Some(IndexFormat::Native),
+            counters: Arc::new(Counters::default()),
+            balance: Arc::new(Balance::before(SegmentId(1))),
+            control: Control::default(),
+        };
+        let mut thread = IndexThread::new(received, used, sealing.index.map(Indexer::new), sealing);
+        let [jobs, mut more] = [3, 1].map(|count| (0..count).map(|_| job(&place, Log::new())).collect::<Vec<_>>());
+        std::fs::remove_dir(&place.index_dir).unwrap();
+        let mut order: VecDeque<SegmentId> = VecDeque::new();
+        for job in jobs {
+            order.push_back(job.paths.id());
+            assert!(!thread.publish(job));
+            assert_eq!(thread.patience, TRY_AGAIN);
+        }
+        for seconds in [10, 20, 40, 60, 60] {
+            assert!(!thread.try_again());
+            order.rotate_left(1);
+            assert!(thread.failed.iter().map(|job| job.paths.id()).eq(order.iter().copied()), "one, and it goes last");
+            let wait = thread.due.saturating_duration_since(Instant::now());
+            assert_eq!(thread.patience, Duration::from_secs(seconds));
+            assert!(wait > thread.patience.mul_f32(0.5) && wait <= thread.patience, "{wait:?}");
+        }
+        std::fs::create_dir(&place.index_dir).unwrap();
+        for left in [2, 1, 0] {
+            assert!(thread.try_again() && thread.due <= Instant::now(), "the next one need not wait");
+            assert_eq!(thread.failed.len(), left);
+        }
+        assert_eq!((thread.sealing.counters.segments.get(), thread.try_again()), (3, false));
+        // The next trouble begins anew.
+        std::fs::remove_dir_all(&place.index_dir).unwrap();
+        assert!(!thread.publish(more.remove(0)));
+        assert!(thread.due > Instant::now() && thread.patience == TRY_AGAIN);
+        assert!(!thread.try_again() && thread.patience == 2 * TRY_AGAIN, "also of a single one");
+        assert!(!thread.try_again() && thread.patience == 4 * TRY_AGAIN);
     }
 
     #[test]

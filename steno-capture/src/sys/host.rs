@@ -43,6 +43,13 @@ pub(crate) fn allow_locked_memory(bytes: u64) -> io::Result<()> {
     now.map_or(Ok(()), |now| raise(Resource::Memlock, now.saturating_add(bytes)))
 }
 
+/// Lets the process have as many open files as it may allow itself (RLIMIT_NOFILE): each segment that waits to be published has one.
+pub(crate) fn allow_open_files() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if raised == limit { Ok(()) } else { Ok(setrlimit(Resource::Nofile, raised)?) }
+}
+
 /// Raises a limit to `least`, where it is below that.
 fn raise(resource: Resource, least: u64) -> io::Result<()> {
     let limit = getrlimit(resource);
