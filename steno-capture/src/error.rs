@@ -46,6 +46,19 @@ pub enum CaptureError {
         /// Its name.
         interface: String,
     },
+    /// The interface has got receive queues that nothing is captured from.
+    #[error(
+        "{interface} has {queues} receive queues now, and {sockets} sockets: what comes by the others is not captured. Ending, so \
+         that the capture can be started anew, with all of them"
+    )]
+    MoreQueues {
+        /// Its name.
+        interface: String,
+        /// How many it has.
+        queues: u32,
+        /// Those that are captured from.
+        sockets: u32,
+    },
     /// No privilege to capture.
     #[error(
         "no permission to capture packets: start as root, or give the program CAP_NET_RAW \

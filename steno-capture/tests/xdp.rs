@@ -289,6 +289,52 @@ fn a_link_that_goes_down_and_comes_up_again_leaves_a_gap() {
     assert_eq!(index.facts().unwrap().gaps.len(), 1);
 }
 
+/// What comes by a queue that was not there at the start has no socket.
+#[test]
+fn more_queues_than_sockets_end_the_capture_and_leave_a_gap() {
+    let Some(wire) = Wire::that_keeps_tags() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let sent = some_frames(20);
+    let mut capture = wire.capture(dir.path(), &[XDP, "--blockage_sec=600"]);
+    if !has_xdp(&capture) {
+        return;
+    }
+    wire.send(dir.path(), &sent, 10_000);
+    thread::sleep(Duration::from_millis(1_300));
+    assert!(capture.is_running(), "{}", capture.log());
+    wire.ethtool(&["-L", "v1", "rx", "2"]);
+    assert_eq!(capture.wait(), 1);
+    let log = capture.log();
+    assert!(log.contains("v1 has 2 receive queues now, and 1 sockets"), "{log}");
+    assert_eq!(sorted(frames(dir.path(), 0)), sorted(sent));
+    let [index] = &indexes(dir.path(), 0)[..] else { panic!("one segment was expected") };
+    let [gap] = &index.facts().unwrap().gaps[..] else { panic!("one gap was expected: {:?}", index.facts()) };
+    assert_eq!(gap.reason, "v1 had 2 receive queues, and 1 of them were captured");
+    assert!(gap.from < gap.to && gap.to <= index.facts().unwrap().ended.unwrap(), "{gap:?}");
+    // All of them are had at the next start.
+    let dir = tempfile::tempdir().unwrap();
+    let capture = wire.capture(dir.path(), &[XDP]);
+    assert!(capture.log().contains("from 2 queues"), "{}", capture.log());
+    assert_eq!(capture.stop().0, 0);
+}
+
+#[test]
+fn a_driver_that_does_not_tell_its_queues_is_warned_of() {
+    let Some(wire) = Wire::that_keeps_tags() else { return };
+    assert!(wire.command("ip").args(["address", "flush", "dev", "lo"]).status().unwrap().success());
+    for (interface, is_warned_of) in [("lo", true), ("v1", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let capture = wire.capture(dir.path(), &[XDP, &format!("--iface={interface}")]);
+        if !has_xdp(&capture) {
+            return;
+        }
+        let log = capture.log();
+        assert!(log.contains("come by AF_XDP"), "{log}");
+        assert_eq!(log.contains("does not say how many receive queues it has"), is_warned_of, "{log}");
+        assert_eq!(capture.stop().0, 0);
+    }
+}
+
 #[test]
 fn a_link_that_is_removed_ends_the_capture_and_costs_nothing() {
     let Some(wire) = Wire::that_keeps_tags() else { return };

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use steno_core::{Clock, TimestampNs};
-use steno_index::{Cause, ClockStep};
+use steno_index::{Cause, ClockStep, Gap};
 
 use super::source::DropCounter;
 use crate::{
@@ -77,6 +77,11 @@ impl LossMeter {
             counter.add(packets);
             state.losses.add(second, cause, packets);
         }
+    }
+
+    /// A time of which packets are missing, and nobody knows how many.
+    pub(crate) fn gap(&self, gap: Gap) {
+        self.state().losses.gap(gap);
     }
 
     /// The clock was set.

@@ -21,3 +21,4 @@ pub(crate) use stop::Stop;
 pub(crate) use tap::TapPlan;
 use tap::open_taps;
 pub(crate) use thread::{PacketThread, ThreadPlan, statistics_line};
+pub(crate) use xdp::QueueWatch;

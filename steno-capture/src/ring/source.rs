@@ -2,7 +2,7 @@
 
 use std::{io, os::fd::BorrowedFd, sync::Arc, time::Duration};
 
-use super::{TapPlan, open_taps, xdp};
+use super::{QueueWatch, TapPlan, open_taps, xdp};
 use crate::{
     CaptureError,
     console::{debug, warning},
@@ -83,6 +83,8 @@ pub(crate) struct Sources {
     pub(crate) sources: Vec<Box<dyn PacketSource>>,
     /// Empty for AF_PACKET, which needs no mention.
     pub(crate) kind: String,
+    /// Those that AF_XDP takes packets from. By AF_PACKET they come from all.
+    pub(crate) queues: Option<QueueWatch>,
 }
 
 /// Opens a source a thread. With AF_PACKET none lets anything in yet.
@@ -105,5 +107,5 @@ pub(crate) fn open_sources(choice: SourceChoice, plan: &TapPlan<'_>) -> Result<S
     let taps = open_taps(plan)?;
     debug!("packets of {} come by AF_PACKET", plan.interface);
     let sources = taps.into_iter().map(|tap| Box::new(tap) as Box<dyn PacketSource>).collect();
-    Ok(Sources { sources, kind: String::new() })
+    Ok(Sources { sources, kind: String::new(), queues: None })
 }

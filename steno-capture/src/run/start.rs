@@ -30,7 +30,7 @@ use crate::{
     filter::Filter,
     io::{MadeUring, probe_uring},
     ledger::{Balance, Entry, Identity, Keeper, LedgerPlan},
-    ring::{Budget, LinkMeter, LossMeter, PacketSource, Sources, Stop, TapPlan, ThreadPlan, open_sources},
+    ring::{Budget, LinkMeter, LossMeter, PacketSource, QueueWatch, Sources, Stop, TapPlan, ThreadPlan, open_sources},
     sandbox,
     segment::{OpenSegment, Place, Recovery, RecoveryPlan, Sealer, Sealing, Shares, WriterOptions, earlier},
     sys::{self, Acting, Cpus, Host, LinkStatistics},
@@ -46,6 +46,8 @@ pub(super) struct Started {
     pub(super) losses: Vec<Arc<LossMeter>>,
     /// Of the interface; none where the kernel does not tell.
     pub(super) link: Option<LinkMeter>,
+    /// Those of its receive queues that are captured from; none where all are.
+    pub(super) queues: Option<QueueWatch>,
     pub(super) stop: Arc<Stop>,
     pub(super) signals: Handle,
     pub(super) control: Control,
@@ -99,7 +101,7 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
         return Err(become_failed(&target, e));
     }
     directories.keep();
-    let Sources { sources, kind } = sources;
+    let Sources { sources, kind, queues } = sources;
     let asked = Asked::of(sources.first().map(|source| source.interface()));
     let own: Vec<_> = places.iter().flat_map(|place| [&place.packets_dir, &place.index_dir]).cloned().collect();
     sandbox::confine(&own, flags.seccomp.unwrap_or(Seccomp::Kill));
@@ -120,6 +122,7 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
         counters: threads.iter().map(|t| Arc::clone(&t.counters)).collect(),
         losses: threads.iter().map(|t| Arc::clone(&t.losses)).collect(),
         link,
+        queues,
         threads,
         stop,
         signals,

@@ -1,5 +1,6 @@
 //! While packets are captured: reads what the kernel drops as each second begins and whether the clock was set, tells the
-//! daemon what was counted, logs statistics, looks whether a thread is stuck, waits for the end.
+//! daemon what was counted, logs statistics, looks whether a thread is stuck or packets come by queues that nothing is captured
+//! from, waits for the end.
 
 use std::{
     sync::{
@@ -36,6 +37,7 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
         counters,
         losses,
         mut link,
+        mut queues,
         stop,
         signals,
         control,
@@ -64,6 +66,7 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
     let mut watchdog = patience.map(|patience| Watchdog::new(patience, pulses(&counters)));
     let mut clock = ClockWatch::new(Reading::now(&SystemClock));
     let mut said = Instant::now();
+    let mut more_queues = None;
     // Every thread holds the other end until it ends.
     while all_ended.recv_timeout(until_next_second()) == Err(RecvTimeoutError::Timeout) {
         losses.iter().for_each(|meter| meter.read());
@@ -76,6 +79,13 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
             losses.iter().for_each(|meter| meter.clock_step(step));
             control.clock(step);
             warn_of(step);
+        }
+        if let Some((error, gap)) = queues.as_mut().and_then(|queues| queues.look(SystemClock.now())) {
+            if let Some(first) = losses.first() {
+                first.gap(gap);
+            }
+            (queues, more_queues) = (None, Some(error));
+            stop.ask();
         }
         if sandbox::replaced().is_some() {
             stop.ask();
@@ -100,6 +110,9 @@ pub(super) fn watch(started: Started) -> Result<(), CaptureError> {
     tell_counters();
     report(&counters);
     ended?;
+    if let Some(error) = more_queues {
+        return Err(error);
+    }
     if let Some(path) = sandbox::replaced() {
         return Err(CaptureError::Replaced { path: path.to_owned() });
     }

@@ -38,7 +38,7 @@ impl Role {
     /// The lists of what it may do.
     pub(super) fn lists(self) -> &'static [&'static [Call]] {
         match self {
-            Self::Watch => &[EVERY, TALK, NETLINK, SOCKET, CALL_DAEMON, OPEN],
+            Self::Watch => &[EVERY, TALK, NETLINK, SOCKET, QUEUES, CALL_DAEMON, OPEN],
             Self::Console => &[EVERY, OPEN],
             Self::Signals => &[EVERY, TALK, WAIT, OPEN],
             Self::Packet => &[EVERY, TALK, WAIT, OPEN, FILES, SOCKET, WRITE_BLOCKS, SHARE_LOG],
@@ -122,6 +122,12 @@ const NETLINK: &[Call] = &[
 
 /// What the sockets that packets come from tell.
 const SOCKET: &[Call] = &[call!(SYS_getsockopt, "what was dropped; whether the link is down")];
+
+/// The driver is asked, over a socket that is open. What would change anything takes a capability that the process has not.
+const QUEUES: &[Call] = &[call!(SYS_ioctl, Only::OneOf(1, &[SIOCETHTOOL]), "how many queues the interface has")];
+
+/// Asks a driver (linux/sockios.h); libc has it as another number for each C library.
+const SIOCETHTOOL: u64 = 0x8946;
 
 /// Files are opened: those of the capture, and by a C library what tells it how many processors there are, or how a panic came
 /// about. Threads that have no files get an error instead.

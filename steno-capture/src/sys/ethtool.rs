@@ -13,17 +13,13 @@ const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 /// Ioctl (linux/sockios.h).
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 
-/// Receive queues of the interface of this name; one, where the driver does not say.
-pub(crate) fn receive_queues(socket: &PacketSocket, interface: &str) -> u32 {
+/// Receive queues of the interface of this name, where the driver says. Needs no privileges.
+pub(crate) fn receive_queues(socket: &PacketSocket, interface: &str) -> Option<u32> {
     // struct ethtool_channels: command, most of four kinds, then how many receive, send, do other things, and do both.
     let mut channels = [0u32; 9];
-    match ask(socket, interface, ETHTOOL_GCHANNELS, &mut channels) {
-        Ok(()) => {
-            let [_, _, _, _, _, receive, _, _, both] = channels;
-            receive.saturating_add(both).max(1)
-        }
-        Err(_) => 1,
-    }
+    ask(socket, interface, ETHTOOL_GCHANNELS, &mut channels).ok()?;
+    let [_, _, _, _, _, receive, _, _, both] = channels;
+    Some(receive.saturating_add(both).max(1))
 }
 
 /// Whether the card takes VLAN tags out of frames, as far as the driver says.

@@ -8,6 +8,8 @@
 mod filler;
 mod link;
 mod open;
+mod queues;
 mod source;
 
 pub(super) use open::open;
+pub(crate) use queues::QueueWatch;

@@ -5,9 +5,12 @@
 
 use std::{fmt, io, net::IpAddr, os::fd::AsFd, sync::Arc};
 
+use steno_core::{Clock, SystemClock};
+
 use super::{
     filler::Filler,
     link::Link,
+    queues::QueueWatch,
     source::{Parts, XdpSource},
 };
 use crate::{
@@ -111,7 +114,8 @@ pub(in crate::ring) fn open(plan: &TapPlan<'_>) -> Result<Sources, Refused> {
     if sys::strips_tags(&probe, plan.interface) {
         return Err(Refused::StripsTags(plan.interface.to_owned()));
     }
-    let queues = sys::receive_queues(&probe, plan.interface);
+    let known = sys::receive_queues(&probe, plan.interface);
+    let queues = known.unwrap_or(1);
     let map = SocketMap::new(queues).map_err(step("make a map of sockets"))?;
     let (program, frags) = match Redirect::load(&map, true) {
         Ok(program) => (program, true),
@@ -130,6 +134,12 @@ pub(in crate::ring) fn open(plan: &TapPlan<'_>) -> Result<Sources, Refused> {
     let plan = &TapPlan { shape, ..*plan };
     let opened = open_queues(plan, interface, queues, chunks)?;
     let told = tell(plan, &opened, mode, frags, queues);
+    if known.is_none() {
+        warning!(
+            "the driver of {} does not say how many receive queues it has: packets of others than the first are not captured",
+            plan.interface
+        );
+    }
     for (number, queue) in (0..).zip(&opened) {
         map.put(number, queue.socket().as_fd()).map_err(step("lead packets to a socket"))?;
     }
@@ -142,7 +152,9 @@ pub(in crate::ring) fn open(plan: &TapPlan<'_>) -> Result<Sources, Refused> {
     let source = |(thread, queues)| -> Result<Box<dyn PacketSource>, Refused> {
         Ok(Box::new(source(plan, thread, interface, queues, chunks, &link)?))
     };
-    Ok(Sources { sources: (0..).zip(shares).map(source).collect::<Result<_, _>>()?, kind: told })
+    let sources = (0..).zip(shares).map(source).collect::<Result<_, _>>()?;
+    let watch = QueueWatch::new(probe, plan.interface, queues, SystemClock.now());
+    Ok(Sources { sources, kind: told, queues: Some(watch) })
 }
 
 fn refuse_what_the_host_uses(interface: u32) -> Result<(), Refused> {
