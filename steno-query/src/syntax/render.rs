@@ -70,27 +70,16 @@ struct Excerpt {
 
 /// The part of `line` around `span` (bytes of the line; one that goes past its end is cut there).
 fn excerpt(line: &str, span: std::ops::Range<usize>) -> Excerpt {
-    let cell = |(at, c)| {
-        let (c, width) = visible(c);
-        (at, c, width)
-    };
-    let cells: Vec<(usize, char, usize)> = line.char_indices().map(cell).collect();
-    let total: usize = cells.iter().map(|&(_, _, width)| width).sum();
-    let start_column: usize = cells.iter().take_while(|&&(at, ..)| at < span.start).map(|&(_, _, width)| width).sum();
-    let first_column = if total <= MAX_COLUMNS { 0 } else { start_column.saturating_sub(LEAD_COLUMNS) };
+    let (begin, mut column) = if fits(line) { (0, 0) } else { lead(line.get(..span.start).unwrap_or(line)) };
     let mut out = Excerpt { shown: String::new(), blank_columns: 0, mark_columns: 0 };
-    if first_column > 0 {
+    if begin > 0 {
         out.shown.push(CUT);
         out.blank_columns += 1;
     }
-    let mut column = 0;
-    for &(at, c, width) in &cells {
-        let here = column;
+    for (at, c) in line.get(begin..).unwrap_or_default().char_indices() {
+        let (at, (c, width)) = (begin + at, visible(c));
         column += width;
-        if here < first_column {
-            continue;
-        }
-        if column - first_column > MAX_COLUMNS {
+        if column > MAX_COLUMNS {
             out.shown.push(CUT);
             break;
         }
@@ -103,6 +92,30 @@ fn excerpt(line: &str, span: std::ops::Range<usize>) -> Excerpt {
     }
     out.mark_columns = out.mark_columns.max(1);
     out
+}
+
+/// Whether all of a line can be shown.
+fn fits(line: &str) -> bool {
+    let mut columns = 0;
+    line.chars().all(|c| {
+        columns += visible(c).1;
+        columns <= MAX_COLUMNS
+    })
+}
+
+/// The byte from which on what comes before a place is shown, and the column that it stands in: the first one, but for half of a wide
+/// character. Looks no further back, as there may be many places and the line may be the whole of a long text.
+fn lead(before: &str) -> (usize, usize) {
+    let mut columns = 0;
+    let mut begin = before.len();
+    for (at, c) in before.char_indices().rev() {
+        let width = visible(c).1;
+        if columns + width > LEAD_COLUMNS {
+            return (begin, LEAD_COLUMNS - columns);
+        }
+        (begin, columns) = (at, columns + width);
+    }
+    (0, 0)
 }
 
 /// A character as it is shown, and how many columns of a terminal it takes: a tab as one blank, what a terminal would
@@ -133,4 +146,48 @@ fn visible(c: char) -> (char, usize) {
 pub(crate) fn is_acted_upon(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same, looking at all of the line.
+    fn excerpt_of_all(line: &str, span: std::ops::Range<usize>) -> Excerpt {
+        let cell = |(at, c)| (at, visible(c).0, visible(c).1);
+        let cells: Vec<(usize, char, usize)> = line.char_indices().map(cell).collect();
+        let columns = |cells: &[(usize, char, usize)]| cells.iter().map(|&(.., width)| width).sum::<usize>();
+        let before = cells.partition_point(|&(at, ..)| at < span.start);
+        let first =
+            if columns(&cells) <= MAX_COLUMNS { 0 } else { columns(&cells[..before]).saturating_sub(LEAD_COLUMNS) };
+        let begin = (0..=cells.len()).find(|&n| columns(&cells[..n]) >= first).unwrap();
+        let fits = |n: &usize| columns(&cells[..*n]) <= first + MAX_COLUMNS;
+        let end = (begin..=cells.len()).take_while(fits).last().unwrap_or(begin);
+        let shown: String = cells[begin..end].iter().map(|&(_, c, _)| c).collect();
+        let cut = |is_cut: bool| if is_cut { CUT.to_string() } else { String::new() };
+        let marked = cells.partition_point(|&(at, ..)| at < span.end).clamp(begin, end);
+        Excerpt {
+            shown: cut(first > 0) + &shown + &cut(end < cells.len()),
+            blank_columns: usize::from(first > 0) + columns(&cells[begin..before.clamp(begin, end)]),
+            mark_columns: columns(&cells[before.clamp(begin, end)..marked]).max(1),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_excerpt_is_the_same_whatever_is_further_off(
+            words in proptest::collection::vec("[a-c漢\u{301}\t]{0,60}", 0..8),
+            start in 0usize..500,
+            len in 0usize..150,
+        ) {
+            let line = words.concat();
+            let place = |at: usize| (0..=at.min(line.len())).rev().find(|&at| line.is_char_boundary(at)).unwrap();
+            let span = place(start)..place(start + len);
+            let (one, all) = (excerpt(&line, span.clone()), excerpt_of_all(&line, span));
+            prop_assert_eq!(one.shown, all.shown);
+            prop_assert_eq!((one.blank_columns, one.mark_columns), (all.blank_columns, all.mark_columns));
+        }
+    }
 }
