@@ -333,7 +333,7 @@ impl Answers {
         self.0.metrics.query(method).finish(Outcome::Refused);
     }
 
-    /// Has `work` done where it may block: a few at a time, and one of a connection.
+    /// Has `work` done where it may block, and keeps no query waiting: a few at a time, and one of a connection.
     pub(crate) async fn blocking<R: Send + 'static>(
         &self,
         turn: &Turn,
@@ -341,8 +341,13 @@ impl Answers {
     ) -> Result<R, Failed> {
         let turn = turn.come().await;
         let look = Arc::clone(&self.0.looks).acquire_owned().await.map_err(|e| Failed::internal(e.to_string()))?;
-        // Both are over when the work is: who waits for it may go away meanwhile.
-        let held = move || (work(), turn, look).0;
-        spawn_blocking(held).await.map_err(|e| Failed::internal(e.to_string()))
+        let (told, done) = oneshot::channel();
+        let begun = below::spawn(Pace::Steady, move || {
+            // Both are over when the work is: who waits for it may go away meanwhile.
+            let _held = (turn, look);
+            drop(told.send(work()));
+        });
+        begun.map_err(|e| Failed::internal(format!("cannot start a thread: {e}")))?;
+        done.await.map_err(|_| Failed::internal("it did not come to its end"))
     }
 }

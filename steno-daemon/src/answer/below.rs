@@ -27,9 +27,9 @@ struct Step {
 
 /// How a thread begins: below capture, and not so far that what is soon done waits for its turn longer than it takes. Until it looks
 /// whether to make way it may hold what others wait for.
-const FIRST: Step = Step { after: Duration::ZERO, by: 5 };
+const FIRST: Step = Step { after: Duration::ZERO, by: 1 };
 /// Where it is after a while: what is asked for by people takes less.
-const SECOND: Step = Step { after: Duration::from_millis(10), by: 5 };
+const SECOND: Step = Step { after: Duration::from_millis(10), by: 9 };
 /// And after long: others that answer then get seven times as much (sched(7), "nice value").
 const THIRD: Step = Step { after: Duration::from_millis(50), by: 9 };
 
