@@ -214,7 +214,7 @@ mod tests {
     fn a_thread_makes_way_for_capture_and_after_much_work_for_others() {
         // Who runs the tests may be nice already; there is nothing beyond 19.
         let most = 19 - nice();
-        let [first, second, third] = [5, 10, 19].map(|by| by.min(most));
+        let [first, second, third] = [1, 10, 19].map(|by| by.min(most));
         for has_waited in [false, true] {
             let spare = Spare(Mutex::new(None));
             let values = |pace| {
