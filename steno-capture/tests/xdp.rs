@@ -44,6 +44,13 @@ fn sorted(mut frames: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     frames
 }
 
+/// A capture by AF_XDP to which these frames were sent; none of its blocks is ended by time. `None` where the test is skipped.
+fn captured(wire: &Wire, dir: &Path, sent: &[Vec<u8>]) -> Option<Stenotype> {
+    let capture = wire.capture(dir, &[XDP, "--blockage_sec=600"]);
+    has_xdp(&capture).then(|| wire.send(dir, sent, 10_000))?;
+    Some(capture)
+}
+
 /// AF_XDP is to be had here, or the test is skipped.
 fn has_xdp(capture: &Stenotype) -> bool {
     let log = capture.log();
@@ -293,13 +300,8 @@ fn a_link_that_goes_down_and_comes_up_again_leaves_a_gap() {
 #[test]
 fn more_queues_than_sockets_end_the_capture_and_leave_a_gap() {
     let Some(wire) = Wire::that_keeps_tags() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let sent = some_frames(20);
-    let mut capture = wire.capture(dir.path(), &[XDP, "--blockage_sec=600"]);
-    if !has_xdp(&capture) {
-        return;
-    }
-    wire.send(dir.path(), &sent, 10_000);
+    let (dir, sent) = (tempfile::tempdir().unwrap(), some_frames(20));
+    let Some(mut capture) = captured(&wire, dir.path(), &sent) else { return };
     thread::sleep(Duration::from_millis(1_300));
     assert!(capture.is_running(), "{}", capture.log());
     wire.ethtool(&["-L", "v1", "rx", "2"]);
@@ -338,13 +340,8 @@ fn a_driver_that_does_not_tell_its_queues_is_warned_of() {
 #[test]
 fn a_link_that_is_removed_ends_the_capture_and_costs_nothing() {
     let Some(wire) = Wire::that_keeps_tags() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let sent = some_frames(20);
-    let mut capture = wire.capture(dir.path(), &[XDP, "--blockage_sec=600"]);
-    if !has_xdp(&capture) {
-        return;
-    }
-    wire.send(dir.path(), &sent, 10_000);
+    let (dir, sent) = (tempfile::tempdir().unwrap(), some_frames(20));
+    let Some(mut capture) = captured(&wire, dir.path(), &sent) else { return };
     thread::sleep(Duration::from_millis(300));
     wire.link(&["del", "v1"]);
     assert_eq!(capture.wait(), 1);
