@@ -14,20 +14,34 @@ use tokio::{
 
 use super::flight::Flights;
 
-/// A stream that tells since when nothing of what is sent is taken, and whose end waits for the client's, but not for one that is silent.
+/// A stream that tells since when nothing of what is sent is taken, and whose end waits for the client's, but not for one that is silent
+/// or does not come to it.
 pub(super) struct Watched<S> {
     stream: S,
     flights: Flights,
-    /// How long the client's end is waited for, once nothing more is sent.
-    patience: Option<Pin<Box<Sleep>>>,
+    /// Once nothing more is sent.
+    ending: Option<Ending>,
+}
+
+/// What is done about a client that has not come to its end yet.
+struct Ending {
+    /// How long its end is waited for.
+    patience: Pin<Box<Sleep>>,
+    /// How long it is not listened to.
+    pause: Option<Pin<Box<Sleep>>>,
+    unread_bytes: usize,
 }
 
 /// How long the client's end is waited for after ours, and after whatever else it says meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// After something that it says: who talks on is heard by the buffer and not by the word, and no faster than that.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Who says more than this after our end does not come to its own: it is more than any request that was on its way.
+const MOST_UNREAD_BYTES: usize = 256 << 10;
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, flights: Flights) -> Self {
-        Self { stream, flights, patience: None }
+        Self { stream, flights, ending: None }
     }
 
     fn told<T>(&self, sent: Poll<T>) -> Poll<T> {
@@ -68,30 +82,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     /// Sends the end, and waits for the client's. A socket that is closed while something that has come was not read, as the client's
     /// word that it has room again, resets the connection, and what was sent and is still on its way is lost (RFC 9293, section
-    /// 3.10.4; RFC 9112, section 9.6). Who says nothing any more is not waited for.
+    /// 3.10.4; RFC 9112, section 9.6). Who says nothing any more is not waited for, nor who does not cease to.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let patience = match &mut this.patience {
-            Some(patience) => patience,
+        let ending = match &mut this.ending {
+            Some(ending) => ending,
             none => {
                 let sent = Pin::new(&mut this.stream).poll_shutdown(cx);
                 this.flights.is_blocked(sent.is_pending());
                 ready!(sent)?;
-                none.insert(Box::pin(sleep(PATIENCE)))
+                none.insert(Ending { patience: Box::pin(sleep(PATIENCE)), pause: None, unread_bytes: 0 })
             }
         };
         let mut unread = [0; 4096];
-        loop {
+        while ending.unread_bytes <= MOST_UNREAD_BYTES {
+            if let Some(pause) = &mut ending.pause {
+                ready!(pause.as_mut().poll(cx));
+                ending.pause = None;
+            }
             let mut unread = ReadBuf::new(&mut unread);
             match Pin::new(&mut this.stream).poll_read(cx, &mut unread) {
                 Poll::Ready(Ok(())) if !unread.filled().is_empty() => {
-                    patience.as_mut().reset(Instant::now() + PATIENCE)
+                    ending.unread_bytes += unread.filled().len();
+                    ending.patience.as_mut().reset(Instant::now() + PATIENCE);
+                    ending.pause = Some(Box::pin(sleep(PAUSE)));
                 }
                 // Where the client has gone without a word there is nothing to wait for, either.
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => return patience.as_mut().poll(cx).map(Ok),
+                Poll::Pending => return ending.patience.as_mut().poll(cx).map(Ok),
             }
         }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -129,5 +150,26 @@ mod tests {
         stream.shutdown().await.unwrap();
         drop(stream);
         assert_eq!(client.await.unwrap().map_err(|(taken, e)| format!("{e} after {taken} bytes")), Ok(ANSWER_BYTES));
+    }
+
+    #[tokio::test]
+    async fn who_talks_on_is_heard_slowly_and_not_for_ever() {
+        let (mut client, stream) = tokio::io::duplex(4096);
+        let talking = tokio::spawn(async move {
+            let mut said = 0;
+            while client.write_all(&[3; 128]).await.is_ok() {
+                said += 128;
+            }
+            said
+        });
+        let mut stream = Watched::new(stream, Flights::new());
+        let begun = Instant::now();
+        stream.shutdown().await.unwrap();
+        drop(stream);
+        let said = talking.await.unwrap();
+        // What it says last lies in the buffer.
+        assert!((MOST_UNREAD_BYTES..=MOST_UNREAD_BYTES + (12 << 10)).contains(&said), "{said}");
+        let least = PAUSE * u32::try_from(MOST_UNREAD_BYTES / 4096).unwrap();
+        assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
     }
 }
