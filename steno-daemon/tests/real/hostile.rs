@@ -293,10 +293,9 @@ fn sixty_four_clients_that_misbehave_cost_neither_packets_nor_answers() {
 
     let mallory = Mallory { tls, attempts: Arc::default() };
     let attempts = Arc::clone(&mallory.attempts);
-    // They would have processors of their own: what they ask for is to cost others something, not that they ask. At 10 they have a third of
-    // two processors, before the answers of the daemon that take long.
+    // They would have processors of their own: what they ask for is to cost others something, not that they ask.
     let be_nice = || {
-        let _value = rustix::process::nice(19).unwrap();
+        let _value = rustix::process::nice(10).unwrap();
     };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).on_thread_start(be_nice).enable_all().build().unwrap();

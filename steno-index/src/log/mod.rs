@@ -11,7 +11,7 @@ mod writer;
 
 pub use entries::{BlockEntry, Entries, Entry, LogError, PacketNote, TagStack, decode};
 pub(crate) use entries::{RawAddresses, RawEntry, RawPacket};
-pub use shared::{OpenPart, SharedLog, SharedLogError, SharedLogReader};
+pub use shared::{Merge, Merged, OpenPart, SharedLog, SharedLogError, SharedLogReader};
 pub use slot::SLOT_BYTES;
 pub(crate) use slot::{decode_tag, encode_tag};
 pub use writer::{BlockNote, Log};

@@ -40,6 +40,10 @@ const TOGETHER_BYTES: u64 = 16 << 20;
 const BLOCK_RECORDS_MOST: u64 = 256 << 20;
 /// Packets up to which parts are made into one.
 const PART_PACKETS: u32 = 1 << 20;
+/// And up to which that is done while somebody waits for the parts: a millisecond or two.
+const SMALL_PACKETS: u32 = 16 << 10;
+/// With more parts, somebody waits for larger ones, too: each is looked into by itself.
+const MOST_PARTS: usize = 64;
 /// What the indexes of a file may take in memory: those of a hundred million packets, as a rule.
 const MOST_BYTES: u64 = 512 << 20;
 
@@ -141,16 +145,19 @@ fn published_bytes(memory: &File) -> Result<u64, SharedLogError> {
 }
 
 /// The reading end: what a shared log says, as indexes of parts of the packet file. Each record is read, checked and indexed when
-/// it is new; small parts are made into larger ones, so that there are few.
+/// it is new; small parts are made into larger ones, so that there are few: the smallest at once, the others as a [`Merge`], which
+/// nobody has to wait for.
 #[derive(Debug)]
 pub struct SharedLogReader {
-    memory: File,
-    /// How far apart the blocks of the packet file are.
-    block_bytes: u32,
+    source: Source,
     parts: Vec<Part>,
     sealer: Sealer,
+    /// Where the records end of which a [`Merge`] is under way.
+    merging_until: Option<u64>,
     /// Records that are indexed at once.
     together_bytes: u64,
+    /// Packets up to which parts are made into one at once.
+    small_packets: u32,
 }
 
 /// Some blocks of a packet file that is being written, and their index.
@@ -160,6 +167,27 @@ pub struct OpenPart {
     pub index: Arc<Index>,
     /// Packets of the file before them.
     pub first_packet: u32,
+}
+
+/// Parts that are to be one, which is made without their reader ([`SharedLogReader::due`]).
+#[derive(Debug)]
+#[must_use = "the reader has no other made until it is told of this one"]
+pub struct Merge {
+    source: Source,
+    start: Resume,
+    until_bytes: u64,
+}
+
+/// What has become of a [`Merge`].
+#[derive(Debug)]
+pub struct Merged(Result<Part, SharedLogError>);
+
+/// Where records come from.
+#[derive(Clone, Debug)]
+struct Source {
+    memory: Arc<File>,
+    /// How far apart the blocks of the packet file are.
+    block_bytes: u32,
 }
 
 #[derive(Debug)]
@@ -174,7 +202,14 @@ struct Part {
 impl SharedLogReader {
     /// Reads `memory`, which somebody else writes, for a packet file whose blocks are `block_bytes` apart.
     pub fn new(memory: File, block_bytes: u32) -> Self {
-        Self { memory, block_bytes, parts: Vec::new(), sealer: Sealer::new(), together_bytes: TOGETHER_BYTES }
+        Self {
+            source: Source { memory: Arc::new(memory), block_bytes },
+            parts: Vec::new(),
+            sealer: Sealer::new(),
+            merging_until: None,
+            together_bytes: TOGETHER_BYTES,
+            small_packets: SMALL_PACKETS,
+        }
     }
 
     /// The parts of the file, in order: all blocks that are on the disk by now.
@@ -182,13 +217,13 @@ impl SharedLogReader {
     /// # Errors
     /// Memory that is no such log, or is given up; records that do not hold; more than is taken.
     pub fn parts(&mut self) -> Result<Vec<OpenPart>, SharedLogError> {
-        let published = published_bytes(&self.memory)?;
+        let published = published_bytes(&self.source.memory)?;
         loop {
             let start = self.parts.last().map_or_else(Resume::default, |part| part.end.clone());
             if start.bytes() >= published {
                 break;
             }
-            let part = self.part(start, published, self.together_bytes)?;
+            let part = self.source.part(start, published, self.together_bytes, &mut self.sealer)?;
             self.parts.push(part);
             self.settle()?;
         }
@@ -201,24 +236,88 @@ impl SharedLogReader {
         Ok(parts.collect())
     }
 
-    /// Makes one of the last two parts as long as they are of about the same size, and together not too large.
+    /// Parts that are to be made into one, where there are some and none are being: whoever gets them has them made, and tells
+    /// [`SharedLogReader::take`]. Until then, and if never, the reader gives the parts that it has.
+    pub fn due(&mut self) -> Option<Merge> {
+        if self.merging_until.is_some() {
+            return None;
+        }
+        // As one after the other is made into one with the one before it, while they belong together.
+        let mut runs: Vec<(&[Part], u32)> = Vec::new();
+        for no in 0..self.parts.len() {
+            let (mut first, mut packets) = (no, self.parts.get(no)?.index.packets());
+            while let Some((before, some)) = runs.last()
+                && belong_together(*some, packets, PART_PACKETS)
+            {
+                (first, packets) = (first - before.len(), some.saturating_add(packets));
+                let _one_with_this = runs.pop();
+            }
+            runs.push((self.parts.get(first..=no)?, packets));
+        }
+        let run = runs.into_iter().map(|(parts, _)| parts).find(|parts| parts.len() > 1)?;
+        let (first, last) = (run.first()?, run.last()?);
+        let until_bytes = last.end.bytes();
+        let merge = Merge { source: self.source.clone(), start: first.start.clone(), until_bytes };
+        self.merging_until = Some(until_bytes);
+        Some(merge)
+    }
+
+    /// Puts what was made in the place of its parts.
+    ///
+    /// # Errors
+    /// Records that do not hold any more.
+    pub fn take(&mut self, Merged(part): Merged) -> Result<(), SharedLogError> {
+        self.merging_until = None;
+        let part = part?;
+        let place = |slot: u64, of: fn(&Part) -> &Resume| self.parts.iter().position(|p| of(p).slot() == slot);
+        let range = (place(part.start.slot(), |p| &p.start), place(part.end.slot(), |p| &p.end));
+        if let (Some(first), Some(last)) = range
+            && first <= last
+        {
+            drop(self.parts.splice(first..=last, [part]));
+        }
+        Ok(())
+    }
+
+    /// Makes one of the last two parts as long as they are of about the same size, and together not too large to be waited for.
     fn settle(&mut self) -> Result<(), SharedLogError> {
+        let most = if self.parts.len() > MOST_PARTS { PART_PACKETS } else { self.small_packets };
         while let [.., before, last] = &self.parts[..] {
-            let (some, more) = (before.index.packets(), last.index.packets());
-            if some / 2 > more || some.saturating_add(more) > PART_PACKETS {
+            let is_being_merged = self.merging_until.is_some_and(|until| before.start.bytes() < until);
+            if is_being_merged || !belong_together(before.index.packets(), last.index.packets(), most) {
                 break;
             }
             let (start, end) = (before.start.clone(), last.end.bytes());
-            let part = self.part(start, end, u64::MAX)?;
+            let part = self.source.part(start, end, u64::MAX, &mut self.sealer)?;
             self.parts.truncate(self.parts.len() - 2);
             self.parts.push(part);
         }
         let index_bytes: u64 = self.parts.iter().map(|part| part.index.file_bytes()).sum();
         if index_bytes > MOST_BYTES { Err(SharedLogError::TooLarge { got: index_bytes }) } else { Ok(()) }
     }
+}
 
+/// Whether a part of so many packets and the next one are to be one, of no more than `most`.
+fn belong_together(some: u32, more: u32, most: u32) -> bool {
+    some / 2 <= more && some.saturating_add(more) <= most
+}
+
+impl Merge {
+    /// Makes the part. `sealer` is for its memory to be used again.
+    pub fn make(self, sealer: &mut Sealer) -> Merged {
+        Merged(self.source.part(self.start, self.until_bytes, u64::MAX, sealer))
+    }
+}
+
+impl Source {
     /// The part of the records from `start` to `until_bytes`, or to a block's end before where that is too much at once.
-    fn part(&mut self, start: Resume, until_bytes: u64, together_bytes: u64) -> Result<Part, SharedLogError> {
+    fn part(
+        &self,
+        start: Resume,
+        until_bytes: u64,
+        together_bytes: u64,
+        sealer: &mut Sealer,
+    ) -> Result<Part, SharedLogError> {
         let left = until_bytes.saturating_sub(start.bytes());
         let mut take = left.min(together_bytes);
         loop {
@@ -237,7 +336,7 @@ impl SharedLogReader {
                 continue;
             };
             let (facts, mut index) = (Facts { block_bytes: self.block_bytes, ..Facts::default() }, Vec::new());
-            let sealed = self.sealer.seal(&log, &facts, &mut index).map_err(SharedLogError::Records)?;
+            let sealed = sealer.seal(&log, &facts, &mut index).map_err(SharedLogError::Records)?;
             debug_assert_eq!(sealed.packets, log.packets());
             let index = Arc::new(Index::from_bytes(index).map_err(SharedLogError::Records)?);
             return Ok(Part { index, start, end });
@@ -413,6 +512,89 @@ mod tests {
             }
         }
         assert_eq!(indexed, 400);
+    }
+
+    #[test]
+    fn large_parts_are_merged_while_others_come() {
+        let mut log = Log::new();
+        let blocks: Vec<u32> = (0..60).map(|i| 20 + i * 7 % 40).collect();
+        let ends = note(&mut log, &blocks);
+        let mut shared = SharedLog::create().unwrap();
+        let mut reader = reader(&shared);
+        reader.small_packets = 64;
+        let (mut sealer, mut under_way, mut merges, mut expected) = (Sealer::new(), None::<Merge>, 0, 0);
+        for (i, (end, more)) in ends.iter().zip(&blocks).enumerate() {
+            expected += more;
+            shared.publish(&log, *end).unwrap();
+            let parts = reader.parts().unwrap();
+            assert_eq!(packets(&parts), expected);
+            // Made while four blocks come.
+            match (under_way.take(), i % 5) {
+                (Some(merge), 4) => {
+                    reader.take(merge.make(&mut sealer)).unwrap();
+                    let merged = reader.parts().unwrap();
+                    assert_eq!(packets(&merged), expected);
+                    assert!(merged.len() < parts.len());
+                    merges += 1;
+                }
+                (merge @ Some(_), _) => {
+                    assert!(reader.due().is_none(), "one at a time");
+                    under_way = merge;
+                }
+                (None, _) => under_way = reader.due(),
+            }
+        }
+        assert!(merges >= 10, "{merges}");
+        // None is under way: to the end.
+        if let Some(merge) = under_way {
+            reader.take(merge.make(&mut sealer)).unwrap();
+        }
+        while let Some(merge) = reader.due() {
+            reader.take(merge.make(&mut sealer)).unwrap();
+        }
+        let parts = reader.parts().unwrap();
+        assert_eq!(packets(&parts), expected);
+        let sizes: Vec<_> = parts.iter().map(|part| part.index.packets()).collect();
+        assert!(sizes.is_sorted_by(|some, more| some / 2 > *more), "{sizes:?}");
+        let blocks_of = |parts: &[OpenPart]| {
+            let of = |part: &OpenPart| {
+                (0..part.index.block_count()).map(|no| part.index.block(no).unwrap().packets).collect()
+            };
+            parts.iter().flat_map(|part| -> Vec<u32> { of(part) }).collect::<Vec<_>>()
+        };
+        assert_eq!(blocks_of(&parts), blocks);
+    }
+
+    #[test]
+    fn parts_stay_few_where_nobody_merges_them() {
+        let mut log = Log::new();
+        let ends = note(&mut log, &[40; 400]);
+        let mut shared = SharedLog::create().unwrap();
+        let mut reader = reader(&shared);
+        reader.small_packets = 64;
+        for end in &ends {
+            shared.publish(&log, *end).unwrap();
+            let parts = reader.parts().unwrap();
+            assert!(parts.len() <= MOST_PARTS + 1, "{}", parts.len());
+        }
+        assert_eq!(packets(&reader.parts().unwrap()), 400 * 40);
+    }
+
+    #[test]
+    fn a_merge_of_records_that_hold_no_more_is_an_error() {
+        let mut log = Log::new();
+        let ends = note(&mut log, &[40, 40]);
+        let mut shared = SharedLog::create().unwrap();
+        let mut reader = reader(&shared);
+        reader.small_packets = 64;
+        for end in ends {
+            shared.publish(&log, end).unwrap();
+            let _parts = reader.parts().unwrap();
+        }
+        let merge = reader.due().unwrap();
+        memory_of(&shared).write_all_at(&[99], RECORDS_AT).unwrap();
+        let refused = reader.take(merge.make(&mut Sealer::new())).unwrap_err();
+        assert!(steno_core::chain(&refused).contains("unknown kind 99"), "{refused:?}");
     }
 
     #[test]
