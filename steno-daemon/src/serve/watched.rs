@@ -164,7 +164,7 @@ mod tests {
         });
         let mut stream = Watched::new(stream, Flights::new());
         let begun = Instant::now();
-        stream.shutdown().await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), stream.shutdown()).await.unwrap().unwrap();
         drop(stream);
         let said = talking.await.unwrap();
         // What it says last lies in the buffer.

@@ -566,6 +566,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_being_merged_is_not_made_into_one_with_what_comes() {
+        let mut log = Log::new();
+        let ends = note(&mut log, &[60, 40, 20]);
+        let mut shared = SharedLog::create().unwrap();
+        let mut reader = reader(&shared);
+        reader.small_packets = 64;
+        let mut sizes = |reader: &mut SharedLogReader, end: u64| {
+            shared.publish(&log, end).unwrap();
+            reader.parts().unwrap().iter().map(|part| part.index.packets()).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&mut reader, ends[0]), [60]);
+        assert_eq!(sizes(&mut reader, ends[1]), [60, 40]);
+        let merge = reader.due().unwrap();
+        assert_eq!(sizes(&mut reader, ends[2]), [60, 40, 20]);
+        reader.take(merge.make(&mut Sealer::new())).unwrap();
+        assert_eq!(sizes(&mut reader, ends[2]), [100, 20]);
+    }
+
+    #[test]
     fn parts_stay_few_where_nobody_merges_them() {
         let mut log = Log::new();
         let ends = note(&mut log, &[40; 400]);
