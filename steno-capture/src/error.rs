@@ -48,7 +48,7 @@ pub enum CaptureError {
     },
     /// The interface has got receive queues that nothing is captured from.
     #[error(
-        "{interface} has {queues} receive queues now, and {sockets} sockets: what comes by the others is not captured. Ending, so \
+        "{interface} has {queues} receive queues now, and sockets for {sockets} of them: what comes by the others is not captured. Ending, so \
          that the capture can be started anew, with all of them"
     )]
     MoreQueues {

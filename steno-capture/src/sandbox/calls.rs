@@ -6,6 +6,8 @@
 
 use steno_sandbox::{Call, Only, call};
 
+use crate::sys::SIOCETHTOOL;
+
 /// Kinds of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -124,10 +126,7 @@ const NETLINK: &[Call] = &[
 const SOCKET: &[Call] = &[call!(SYS_getsockopt, "what was dropped; whether the link is down")];
 
 /// The driver is asked, over a socket that is open. What would change anything takes a capability that the process has not.
-const QUEUES: &[Call] = &[call!(SYS_ioctl, Only::OneOf(1, &[SIOCETHTOOL]), "how many queues the interface has")];
-
-/// Asks a driver (linux/sockios.h); libc has it as another number for each C library.
-const SIOCETHTOOL: u64 = 0x8946;
+const QUEUES: &[Call] = &[call!(SYS_ioctl, Only::OneOf(1, &[SIOCETHTOOL as u64]), "how many queues the interface has")];
 
 /// Files are opened: those of the capture, and by a C library what tells it how many processors there are, or how a panic came
 /// about. Threads that have no files get an error instead.

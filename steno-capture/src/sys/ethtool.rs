@@ -10,8 +10,8 @@ use super::{PacketSocket, check};
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
-/// Ioctl (linux/sockios.h).
-const SIOCETHTOOL: libc::Ioctl = 0x8946;
+/// Ioctl that asks a driver (linux/sockios.h); libc has it as another type for each C library.
+pub(crate) const SIOCETHTOOL: u16 = 0x8946;
 
 /// Receive queues of the interface of this name, where the driver says. Needs no privileges.
 pub(crate) fn receive_queues(socket: &PacketSocket, interface: &str) -> Option<u32> {
@@ -45,5 +45,5 @@ fn ask<const N: usize>(socket: &PacketSocket, interface: &str, command: u32, ans
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: the request leads to the words of a structure of the command's, as long as the kernel takes it for, and ours
     // alone for the time of the call.
-    check(unsafe { libc::ioctl(fd, SIOCETHTOOL, &raw mut request) }).map(drop)
+    check(unsafe { libc::ioctl(fd, SIOCETHTOOL.into(), &raw mut request) }).map(drop)
 }

@@ -22,7 +22,7 @@ mod xsk;
 
 pub(crate) use bpf::{Attached, Redirect, SocketMap, XdpMode};
 pub(crate) use cpus::{Cpus, Keeping, keep_to, link_mbits, memory_bytes};
-pub(crate) use ethtool::{receive_queues, strips_tags};
+pub(crate) use ethtool::{SIOCETHTOOL, receive_queues, strips_tags};
 pub(crate) use host::{Host, allow_locked_memory, allow_nice_level, allow_open_files, set_nice_level};
 pub(crate) use hostuse::{HostUse, host_use, virtual_kind};
 pub(crate) use inherited::inherited_socket;
