@@ -118,6 +118,8 @@ class Report:
 
 
 def section(rows, facts, rounds):
+    taken = [len(figures) for row in rows if isinstance(row, Row) for figures in row.figures.values()]
+    rounds = max(taken, default=rounds)
     measured = [cells for row in rows if isinstance(row, Row) for cells in row.cells()]
     heads = ["what", "unit", "medians (least and most of the rounds)", "mark", "ratio, Steno : other", "met"]
     lines = [heads, ["---"] * len(heads), *measured] if measured else []
