@@ -124,8 +124,8 @@ class Process:
 class Share:
     """A group of processes that gets so much of a core: cgroup v2's cpu.max, or v1's cpu.cfs_quota_us."""
 
-    # A quota is no less than a millisecond: 3 % of this are more.
-    PERIOD_US = 40_000
+    # A quota is no less than a millisecond, 5 % of this.
+    PERIOD_US = 20_000
 
     def __init__(self, share):
         quota = int(share * self.PERIOD_US)
