@@ -53,6 +53,7 @@ mod le;
 pub mod log;
 mod losses;
 mod packet_file;
+mod pause;
 mod reader;
 pub mod recover;
 mod seal;
@@ -68,6 +69,7 @@ pub use format::{FORMAT_MAJOR, FORMAT_MINOR, SectionInfo};
 pub use log::{BlockNote, Log};
 pub use losses::{Cause, ClockStep, Drops, Gap, Loss};
 pub use packet_file::{Built, Damage, Noted, detect_block_bytes, index_packet_file, note_block, note_packet_file};
+pub use pause::Pause;
 pub use reader::{
     Anchor, BlockInfo, ConversationCursor, FirstFragment, FirstFragments, Found, Index, LaterFragment, LaterFragments,
     Locator,

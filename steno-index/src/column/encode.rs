@@ -4,7 +4,7 @@ use super::{
     EXCEPTION_HEAD_BYTES, EXCEPTIONS, LISTED, LISTED_MAX, PLACE_BITS, RUNNING, Values,
     bits::{mask, pack, packed_bytes},
 };
-use crate::{IndexError, format::GROUP};
+use crate::{IndexError, Pause, format::GROUP, pause::PIECE};
 
 /// A column in the making. Its memory is used again by the next one.
 #[derive(Debug)]
@@ -15,11 +15,13 @@ pub(crate) struct ColumnWriter {
     data: Vec<u8>,
     pending: Values,
     filled: usize,
+    pause: Pause,
 }
 
 impl ColumnWriter {
-    pub(crate) fn new() -> Self {
-        Self { scale: 1, count: 0, directory: vec![0], data: Vec::new(), pending: [0; GROUP], filled: 0 }
+    /// One that is made in pieces.
+    pub(crate) fn pausing(pause: Pause) -> Self {
+        Self { scale: 1, count: 0, directory: vec![0], data: Vec::new(), pending: [0; GROUP], filled: 0, pause }
     }
 
     /// Begins a column whose values are all multiples of `scale`.
@@ -60,6 +62,11 @@ impl ColumnWriter {
         Ok(())
     }
 
+    /// What is taken between pieces of it.
+    pub(crate) fn pause(&self) -> &Pause {
+        &self.pause
+    }
+
     pub(crate) fn scale(&self) -> u64 {
         self.scale
     }
@@ -94,6 +101,9 @@ impl ColumnWriter {
     }
 
     fn end_directory(&mut self) {
+        if self.directory.len().is_multiple_of(PIECE / GROUP) {
+            self.pause.take();
+        }
         // `finish` refuses a column where this does not fit.
         self.directory.push(u32::try_from(self.data.len()).unwrap_or(u32::MAX));
     }

@@ -36,6 +36,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
+    use crate::Pause;
 
     /// The blocks of a finished column, cut at its directory.
     pub(super) fn blocks(column: &ColumnWriter) -> Vec<(Vec<u8>, usize)> {
@@ -46,7 +47,7 @@ mod tests {
     }
 
     pub(super) fn column(values: &[u64], scale: u64) -> ColumnWriter {
-        let mut column = ColumnWriter::new();
+        let mut column = ColumnWriter::pausing(Pause::default());
         column.begin(scale);
         values.iter().for_each(|&value| column.push(value));
         column.finish().unwrap();

@@ -10,7 +10,7 @@ use super::{
     sort::sort_by_item,
 };
 use crate::{
-    IndexError, NetworkKind,
+    IndexError, NetworkKind, Pause,
     column::ColumnWriter,
     format::{FORMAT_MAJOR, MAX_PACKETS, ROWS, SectionId, encode_class, most_row_groups},
     le::low32,
@@ -28,16 +28,18 @@ pub(super) struct Dictionaries {
     pairs: Vec<u64>,
     /// Memory for sorting them.
     spare: Vec<u64>,
+    pause: Pause,
 }
 
 impl Dictionaries {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(pause: Pause) -> Self {
         Self {
             addresses: Vec::new(),
             ports: Vec::new(),
-            postings: Postings::new(),
+            postings: Postings::new(&pause),
             pairs: Vec::new(),
             spare: Vec::new(),
+            pause,
         }
     }
 
@@ -176,7 +178,7 @@ impl Dictionaries {
                 self.pairs.extend_from_slice(&[pair(low, LOW_END), pair(high, HIGH_END)]);
             }
         }
-        sort_by_item(&mut self.pairs, &mut self.spare);
+        sort_by_item(&mut self.pairs, &mut self.spare, &self.pause);
     }
 }
 
@@ -190,8 +192,9 @@ struct Postings {
 }
 
 impl Postings {
-    fn new() -> Self {
-        Self { starts: ColumnWriter::new(), postings: ColumnWriter::new(), most_row_groups: 0 }
+    fn new(pause: &Pause) -> Self {
+        let column = || ColumnWriter::pausing(pause.clone());
+        Self { starts: column(), postings: column(), most_row_groups: 0 }
     }
 
     fn begin(&mut self) {

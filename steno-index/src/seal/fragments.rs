@@ -6,7 +6,7 @@ use steno_core::packet::Fragment;
 
 use super::{forget, output::Output, sort::sort_by_item};
 use crate::{
-    IndexError,
+    IndexError, Pause,
     column::{ColumnWriter, common_scale},
     format::{MINOR_WITH_LOSSES, SectionId},
     log::PacketNote,
@@ -65,6 +65,7 @@ impl Fragments {
         if self.is_empty() {
             return Ok(());
         }
+        let pause = column.pause().clone();
         let mut write = |id, values: &dyn Fn(&Note) -> u64, order: &Order<'_>| {
             let timed = matches!(id, SectionId::FirstFragmentTimes | SectionId::LaterFragmentTimes);
             column.begin(if timed { common_scale(order.iter().map(values)) } else { 1 });
@@ -73,11 +74,11 @@ impl Fragments {
         };
         let (side, identification) = (|note: &Note| note.side.into(), |note: &Note| note.identification.into());
         let after = |note: &Note| note.ns.saturating_sub(begin);
-        let firsts = Order::of(&self.firsts, |note| note.identification);
+        let firsts = Order::of(&self.firsts, &pause, |note| note.identification);
         write(SectionId::FirstFragmentIds, &identification, &firsts)?;
         write(SectionId::FirstFragmentSides, &side, &firsts)?;
         write(SectionId::FirstFragmentTimes, &after, &firsts)?;
-        let laters = Order::of(&self.laters, |note| note.side);
+        let laters = Order::of(&self.laters, &pause, |note| note.side);
         write(SectionId::LaterFragmentSides, &side, &laters)?;
         write(SectionId::LaterFragmentIds, &identification, &laters)?;
         write(SectionId::LaterFragmentTimes, &after, &laters)?;
@@ -93,9 +94,9 @@ struct Order<'a> {
 }
 
 impl<'a> Order<'a> {
-    fn of(notes: &'a [Note], item: impl Fn(&Note) -> u32) -> Self {
+    fn of(notes: &'a [Note], pause: &Pause, item: impl Fn(&Note) -> u32) -> Self {
         let mut sorted: Vec<u64> = (0..).zip(notes).map(|(no, note)| u64::from(item(note)) << 32 | no).collect();
-        sort_by_item(&mut sorted, &mut Vec::new());
+        sort_by_item(&mut sorted, &mut Vec::new(), pause);
         Self { notes, sorted }
     }
 

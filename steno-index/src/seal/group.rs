@@ -20,7 +20,7 @@ use super::{
     output::Output,
 };
 use crate::{
-    Class, IndexError, Log, NetworkKind,
+    Class, IndexError, Log, NetworkKind, Pause,
     column::{ColumnWriter, common_scale},
     format::{ANCHOR_STEP, BlockRecord, MAX_PACKETS, MINOR_WITH_RUNNING_CHECKSUMS, SectionId},
     le::{low16, low32},
@@ -149,10 +149,11 @@ pub(super) struct Groups {
     open_positions: Option<(u32, u32)>,
     time_range: Option<(u64, u64)>,
     wire_bytes: u64,
+    pause: Pause,
 }
 
 impl Groups {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(pause: Pause) -> Self {
         Self {
             keys: Interner::new(),
             totals: Vec::new(),
@@ -175,6 +176,7 @@ impl Groups {
             open_positions: None,
             time_range: None,
             wire_bytes: 0,
+            pause,
         }
     }
 
@@ -212,6 +214,7 @@ impl Groups {
                 RawEntry::Packet(packet) => self.add(&mut entries, &packet)?,
                 RawEntry::Block(block) => {
                     self.add_batch();
+                    self.pause.take();
                     self.end_block(&block, entries.running_checksums())?;
                 }
             }

@@ -3,17 +3,22 @@
 use std::io::Write;
 
 use super::{forget, group::Totals, output::Output};
-use crate::{IndexError, column::ColumnWriter, format::SectionId};
+use crate::{IndexError, Pause, column::ColumnWriter, format::SectionId, pause::PIECE};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lists {
     /// For each conversation where its forward and its reverse packets go next in `packets`.
     places: Vec<[u32; 2]>,
     /// Packet numbers: conversation after conversation, forward before reverse, ascending.
     packets: Vec<u32>,
+    pause: Pause,
 }
 
 impl Lists {
+    pub(super) fn new(pause: Pause) -> Self {
+        Self { places: Vec::new(), packets: Vec::new(), pause }
+    }
+
     /// Sorts packets by conversation and direction. `sides` says both for each packet, as
     /// [`super::group::Groups::sides`].
     pub(super) fn sort(&mut self, totals: &[Totals], sides: &[u32]) {
@@ -27,13 +32,17 @@ impl Lists {
         }));
         forget(&mut self.packets);
         self.packets.resize(sides.len(), 0);
-        for (no, side) in (0..).zip(sides) {
-            let conversation = self.places.get_mut((side >> 1) as usize);
-            let Some(place) = conversation.and_then(|places| places.get_mut((side & 1) as usize)) else { continue };
-            if let Some(packet) = self.packets.get_mut(*place as usize) {
-                *packet = no;
+        let mut numbers = 0..;
+        for sides in sides.chunks(PIECE) {
+            self.pause.take();
+            for (side, no) in sides.iter().zip(&mut numbers) {
+                let conversation = self.places.get_mut((side >> 1) as usize);
+                let Some(place) = conversation.and_then(|places| places.get_mut((side & 1) as usize)) else { continue };
+                if let Some(packet) = self.packets.get_mut(*place as usize) {
+                    *packet = no;
+                }
+                *place += 1;
             }
-            *place += 1;
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) use intern::Interner;
 use steno_core::TimestampNs;
 
 use crate::{
-    Facts, IndexError, Log,
+    Facts, IndexError, Log, Pause,
     column::ColumnWriter,
     format::{Footer, SectionId, version_of},
 };
@@ -87,11 +87,16 @@ impl Default for Sealer {
 impl Sealer {
     /// A sealer without memory yet.
     pub fn new() -> Self {
+        Self::pausing(Pause::default())
+    }
+
+    /// One that takes a pause between pieces of its work.
+    pub fn pausing(pause: Pause) -> Self {
         Self {
-            groups: Groups::new(),
-            lists: Lists::default(),
-            dictionaries: Dictionaries::new(),
-            column: ColumnWriter::new(),
+            groups: Groups::new(pause.clone()),
+            lists: Lists::new(pause.clone()),
+            dictionaries: Dictionaries::new(pause.clone()),
+            column: ColumnWriter::pausing(pause),
         }
     }
 

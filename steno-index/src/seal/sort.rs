@@ -1,5 +1,7 @@
 //! Sorts pairs of a 32-bit item (upper half) and a 32-bit number (lower half) by item.
 
+use crate::{Pause, pause::PIECE};
+
 /// Fewer pairs than this are sorted by comparison.
 const FEW: usize = 1 << 11;
 /// Bits of a digit, and how many make an item.
@@ -9,16 +11,19 @@ const BUCKETS: usize = 1 << DIGIT_BITS;
 
 /// Sorts `pairs`, whose numbers ascend, so that items and then numbers ascend: a radix sort from the lowest digit of
 /// the item on, which keeps the order of what is equal. Its cost does not depend on who chose the items.
-pub(super) fn sort_by_item(pairs: &mut Vec<u64>, spare: &mut Vec<u64>) {
+pub(super) fn sort_by_item(pairs: &mut Vec<u64>, spare: &mut Vec<u64>, pause: &Pause) {
     if pairs.len() < FEW {
         pairs.sort_unstable();
         return;
     }
     let mut counts = vec![[0usize; BUCKETS]; DIGITS];
-    for pair in pairs.iter() {
-        for (counts, no) in counts.iter_mut().zip(0..) {
-            if let Some(count) = counts.get_mut(digit(*pair, no)) {
-                *count += 1;
+    for piece in pairs.chunks(PIECE) {
+        pause.take();
+        for pair in piece {
+            for (counts, no) in counts.iter_mut().zip(0..) {
+                if let Some(count) = counts.get_mut(digit(*pair, no)) {
+                    *count += 1;
+                }
             }
         }
     }
@@ -31,12 +36,15 @@ pub(super) fn sort_by_item(pairs: &mut Vec<u64>, spare: &mut Vec<u64>) {
         for place in places.iter_mut() {
             next += std::mem::replace(place, next);
         }
-        for pair in pairs.iter() {
-            if let Some(place) = places.get_mut(digit(*pair, no)) {
-                if let Some(slot) = spare.get_mut(*place) {
-                    *slot = *pair;
+        for piece in pairs.chunks(PIECE) {
+            pause.take();
+            for pair in piece {
+                if let Some(place) = places.get_mut(digit(*pair, no)) {
+                    if let Some(slot) = spare.get_mut(*place) {
+                        *slot = *pair;
+                    }
+                    *place += 1;
                 }
-                *place += 1;
             }
         }
         std::mem::swap(pairs, spare);
@@ -60,7 +68,7 @@ mod tests {
             let mut pairs: Vec<u64> = (0..3 * FEW as u64).map(|i| item(i) << 32 | (i / 2)).collect();
             let mut expected = pairs.clone();
             expected.sort();
-            sort_by_item(&mut pairs, &mut vec![9; 5]);
+            sort_by_item(&mut pairs, &mut vec![9; 5], &Pause::default());
             assert!(pairs == expected, "items below {spread}");
         }
     }

@@ -13,10 +13,11 @@ use steno_core::{
 
 use super::{Attribute, Extra, attribute::VERSION_KEY, extra::META_KEY, reader::MAJOR, writer::TableWriter};
 use crate::{
-    Built, Facts, IndexError, Log, Summary,
+    Built, Facts, IndexError, Log, Pause, Summary,
     format::MAX_PACKETS,
     log::{Entry, PacketNote},
     packet_file::note_packet_file,
+    pause::PIECE,
     seal::Interner,
 };
 
@@ -52,6 +53,7 @@ pub struct Version2Sealer {
     /// For each packet in turn the numbers of its attributes.
     noted: Vec<u32>,
     positions: Vec<u32>,
+    pause: Pause,
 }
 
 impl Default for Version2Sealer {
@@ -63,7 +65,13 @@ impl Default for Version2Sealer {
 impl Version2Sealer {
     /// A sealer without memory yet.
     pub fn new() -> Self {
-        Self { attributes: Interner::new(), counts: Vec::new(), noted: Vec::new(), positions: Vec::new() }
+        Self::pausing(Pause::default())
+    }
+
+    /// One that takes a pause between pieces of its work.
+    pub fn pausing(pause: Pause) -> Self {
+        let (counts, noted, positions) = (Vec::new(), Vec::new(), Vec::new());
+        Self { attributes: Interner::new(), counts, noted, positions, pause }
     }
 
     /// As [`seal_version2`].
@@ -71,11 +79,18 @@ impl Version2Sealer {
     /// # Errors
     /// As there.
     pub fn seal(&mut self, log: &Log, facts: &Facts, out: &mut impl Write) -> Result<Summary, IndexError> {
+        let pause = self.pause.clone();
         let (mut summary, attributes) = self.sort(log)?;
         let mut table = TableWriter::new(out);
         table.add(&VERSION_KEY, &[MAJOR.to_be_bytes(), 0u32.to_be_bytes()].concat())?;
+        let mut since = 0;
         for (attribute, positions) in attributes {
             table.add_words(attribute.key().as_bytes(), positions)?;
+            since += 1 + positions.len();
+            if since >= PIECE {
+                since = 0;
+                pause.take();
+            }
         }
         table.meta(META_KEY, &Extra::new(facts, &summary).entries()?)?;
         summary.file_bytes = table.finish()?;
@@ -132,6 +147,7 @@ impl Version2Sealer {
                     });
                 }
                 Entry::Block(block) => {
+                    self.pause.take();
                     open.end_block(block.offset_bytes, block.used_bytes)?;
                     summary.blocks += 1;
                 }
@@ -154,7 +170,10 @@ impl Version2Sealer {
         self.positions.resize(end, 0);
         let (mut next, mut noted) = (starts.clone(), self.noted.iter());
         for entry in log.entries() {
-            let Entry::Packet(packet) = entry? else { continue };
+            let Entry::Packet(packet) = entry? else {
+                self.pause.take();
+                continue;
+            };
             attributes(&packet, |_| {
                 let Some(at) = noted.next().and_then(|&number| next.get_mut(number as usize)) else { return };
                 if let Some(place) = self.positions.get_mut(*at) {

@@ -10,10 +10,12 @@
 
 mod damage;
 mod damaged;
+mod flows;
 mod golden;
 mod layout;
 mod log;
 mod model;
+mod pauses;
 mod segments;
 mod size;
 mod tables;
