@@ -4,6 +4,7 @@
 //! from AF_XDP sockets. The sources of all threads share an interface's packets. [`PacketThread`] takes the blocks of one and
 //! hands them to a [`crate::segment::SegmentWriter`]. Nothing here knows files.
 
+mod backlog;
 mod budget;
 mod consumer;
 mod cut;
@@ -14,6 +15,7 @@ mod tap;
 mod thread;
 mod xdp;
 
+pub(crate) use backlog::Backlog;
 pub(crate) use budget::Budget;
 pub(crate) use meter::{LinkMeter, LossMeter};
 pub(crate) use source::{PacketSource, Sources, open_sources};

@@ -2,7 +2,7 @@
 
 use std::{io, os::fd::BorrowedFd, sync::Arc, time::Duration};
 
-use super::{QueueWatch, TapPlan, open_taps, xdp};
+use super::{Backlog, QueueWatch, TapPlan, open_taps, xdp};
 use crate::{
     CaptureError,
     console::{debug, warning},
@@ -44,6 +44,9 @@ pub(crate) trait PacketSource: Send {
 
     /// The index of the interface.
     fn interface(&self) -> u32;
+
+    /// Tells whether it is behind.
+    fn backlog(&self) -> Arc<dyn Backlog>;
 
     /// What it loses.
     fn drops(&self) -> Arc<dyn DropCounter>;

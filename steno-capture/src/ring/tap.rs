@@ -17,6 +17,7 @@ use rustix::{
 };
 
 use super::{
+    Backlog,
     consumer::Consumer,
     source::{BlockMemory, DropCounter, PacketSource, Wait, Waited},
 };
@@ -260,6 +261,10 @@ impl PacketSource for Tap {
         self.interface
     }
 
+    fn backlog(&self) -> Arc<dyn Backlog> {
+        Arc::clone(self.consumer.backlog()) as Arc<dyn Backlog>
+    }
+
     fn drops(&self) -> Arc<dyn DropCounter> {
         Arc::clone(&self.socket) as Arc<dyn DropCounter>
     }
@@ -343,6 +348,23 @@ mod tests {
             Ok(()) => assert!(most > 4095 * 6 * 8, "{most}"),
             Err(e) => assert!(e.to_string().contains("4096 instructions take more memory"), "{e}"),
         }
+    }
+
+    #[test]
+    fn blocks_that_wait_show_that_a_thread_is_behind() {
+        let Some(mut tap) = tap() else { return };
+        tap.let_in(None).unwrap();
+        let backlog = tap.backlog();
+        assert!(!backlog.is_behind());
+        let (socket, begun) = (UdpSocket::bind("127.0.0.1:0").unwrap(), Instant::now());
+        // Each comes twice, sent and received: two blocks are full after nine, and the ring is after eighteen.
+        while !backlog.is_behind() && begun.elapsed() < Duration::from_secs(20) {
+            let _sent = socket.send_to(&[0; 60_000], socket.local_addr().unwrap()).unwrap();
+        }
+        assert!(backlog.is_behind());
+        let _first = tap.next().unwrap();
+        while tap.next().is_some() {}
+        assert!(!backlog.is_behind(), "what is taken does not wait, although it was not given back yet");
     }
 
     /// The kernel hands a block over by its timer, whoever has a copy of it by then.

@@ -13,7 +13,7 @@ use std::{
 
 use signal_hook::iterator::Handle;
 use steno_core::{Clock, SegmentId, SystemClock, TimestampNs};
-use steno_index::Facts;
+use steno_index::{Facts, Pause};
 
 use super::{
     account::{self, Target},
@@ -32,7 +32,7 @@ use crate::{
     ledger::{Balance, Entry, Identity, Keeper, LedgerPlan},
     ring::{Budget, LinkMeter, LossMeter, PacketSource, QueueWatch, Sources, Stop, TapPlan, ThreadPlan, open_sources},
     sandbox,
-    segment::{OpenSegment, Place, Recovery, RecoveryPlan, Sealer, Sealing, Shares, WriterOptions, earlier},
+    segment::{OpenSegment, Place, Recovery, RecoveryPlan, Sealer, Sealing, Shares, WriterOptions, earlier, give_way},
     sys::{self, Acting, Cpus, Host, LinkStatistics},
 };
 
@@ -109,7 +109,8 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
     steno_core::give_back_memory();
     console::print_apart();
     let signals = signals.obey(Arc::clone(&stop), control.clone())?;
-    let parts = Parts { flags, filter, cpus, kind, clock, stop: Arc::clone(&stop), control: control.clone() };
+    let pause = give_way(sources.iter().map(|source| source.backlog()).collect());
+    let parts = Parts { flags, filter, cpus, kind, clock, stop: Arc::clone(&stop), control: control.clone(), pause };
     let first: Vec<_> = files.iter().map(|file| file.paths.id()).collect();
     let threads = parts.threads(sources.into_iter().zip(urings), places.clone(), files, earlier)?;
     let Asked { link, counts } = asked;
@@ -270,6 +271,8 @@ struct Parts<'a> {
     clock: Arc<dyn Clock>,
     stop: Arc<Stop>,
     control: Control,
+    /// What whoever seals does between pieces of it.
+    pause: Pause,
 }
 
 impl Parts<'_> {
@@ -284,6 +287,7 @@ impl Parts<'_> {
         let plan = RecoveryPlan {
             threads: (0..).zip(places).map(|(number, place)| (place.clone(), self.options(number).facts)).collect(),
             index: (!flags.no_index).then_some(flags.index_format),
+            pause: self.pause.clone(),
             stop: Arc::clone(&self.stop),
             control: self.control.clone(),
             first,
@@ -349,6 +353,7 @@ impl Parts<'_> {
                     nice_level: flags.index_nicelevel,
                     index: (!flags.no_index).then_some(flags.index_format),
                     counters: Arc::clone(&counters),
+                    pause: self.pause.clone(),
                     balance: Arc::new(Balance::before(open.paths.id())),
                     control: self.control.clone(),
                 };

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use steno_index::{Facts, IndexError, Log, Summary, Version2Sealer};
+use steno_index::{Facts, IndexError, Log, Pause, Summary, Version2Sealer};
 
 use crate::IndexFormat;
 
@@ -14,10 +14,11 @@ pub(crate) enum Indexer {
 }
 
 impl Indexer {
-    pub(crate) fn new(format: IndexFormat) -> Self {
+    /// One that takes a pause between pieces of its work.
+    pub(crate) fn new(format: IndexFormat, pause: Pause) -> Self {
         match format {
-            IndexFormat::Native => Self::Native(Box::default()),
-            IndexFormat::Leveldb => Self::Version2(Version2Sealer::new()),
+            IndexFormat::Native => Self::Native(Box::new(steno_index::Sealer::pausing(pause))),
+            IndexFormat::Leveldb => Self::Version2(Version2Sealer::pausing(pause)),
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod earlier;
 mod failure;
+mod give_way;
 mod indexer;
 mod losses;
 mod names;
@@ -17,6 +18,7 @@ mod share;
 mod stall;
 mod writer;
 
+pub(crate) use give_way::give_way;
 pub(crate) use indexer::Indexer;
 pub(crate) use losses::{LossSource, Losses};
 pub(crate) use open::{OpenSegment, Place};

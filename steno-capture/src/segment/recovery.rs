@@ -9,7 +9,7 @@ use std::{
 
 use steno_core::{SegmentId, chain};
 use steno_index::{
-    Facts, Log,
+    Facts, Log, Pause,
     recover::{Left, Means, Recovered, WriteIndex, leftovers, recover},
     segment::SegmentPaths,
 };
@@ -37,6 +37,8 @@ pub(crate) struct RecoveryPlan {
     pub(crate) threads: Vec<(Place, Facts)>,
     /// The index to write, if any.
     pub(crate) index: Option<IndexFormat>,
+    /// Between pieces of the work.
+    pub(crate) pause: Pause,
     /// Ends it, between two blocks: what is left is taken up by the next capture.
     pub(crate) stop: Arc<Stop>,
     /// Told of each segment that is whole again.
@@ -77,7 +79,7 @@ impl Recovery {
 
 impl RecoveryPlan {
     fn run(mut self) {
-        let mut indexer = self.index.map(Indexer::new);
+        let mut indexer = self.index.map(|format| Indexer::new(format, self.pause.clone()));
         let mut waiting: Vec<Vec<(SegmentId, Left)>> = Vec::new();
         for (place, _) in &self.threads {
             let left = leftovers(&place.packets_dir, &place.index_dir);
@@ -155,7 +157,11 @@ impl RecoveryPlan {
             Left::WithoutIndex => paths.packet_file(),
             Left::WithoutPackets => paths.index_file(),
         };
-        let called_off = || self.stop.is_asked();
+        // It is asked between two blocks.
+        let called_off = || {
+            self.pause.take();
+            self.stop.is_asked()
+        };
         let with_index = indexer.is_some();
         let mut write = indexer
             .map(|indexer| |log: &Log, facts: &Facts, mut out: &mut dyn Write| indexer.seal(log, facts, &mut out));

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use steno_index::{Facts, IndexError, Log, Summary, recover::note_whole_blocks, segment::SegmentPaths};
+use steno_index::{Facts, IndexError, Log, Pause, Summary, recover::note_whole_blocks, segment::SegmentPaths};
 
 use super::{Indexer, earlier::changed};
 use crate::{
@@ -51,15 +51,21 @@ impl SealJob {
     }
 
     /// Gives the packet file its length, writes the index beside it unless there is to be none, and publishes what is
-    /// there. May be tried again. `pulse` shows each call that could get stuck.
-    pub(crate) fn run(&self, indexer: Option<&mut Indexer>, pulse: &Pulse) -> Result<Option<Summary>, SealError> {
+    /// there. May be tried again. `pause` is taken where packets are read
+    /// back; `pulse` shows each call that could get stuck.
+    pub(crate) fn run(
+        &self,
+        indexer: Option<&mut Indexer>,
+        pause: &Pause,
+        pulse: &Pulse,
+    ) -> Result<Option<Summary>, SealError> {
         pulse.turn_to(Work::Sync);
-        let result = self.seal(indexer, pulse);
+        let result = self.seal(indexer, pause, pulse);
         pulse.turn_to(Work::Rest);
         result
     }
 
-    fn seal(&self, indexer: Option<&mut Indexer>, pulse: &Pulse) -> Result<Option<Summary>, SealError> {
+    fn seal(&self, indexer: Option<&mut Indexer>, pause: &Pause, pulse: &Pulse) -> Result<Option<Summary>, SealError> {
         let packets = self.paths.hidden_packet_file();
         let at = |path: &Path| path.display().to_string();
         let file_error = |source| SealError::File { path: at(&packets), source };
@@ -81,7 +87,8 @@ impl SealJob {
             Some(log) => indexer.seal(log, &self.facts, &mut out).map_err(index_error)?,
             None => {
                 let packets = File::open(&packets).map_err(file_error)?;
-                let mut packets = BufReader::new(Watched::new(packets, pulse)).take(self.file_bytes());
+                let packets = Pausing { inner: Watched::new(packets, pulse), pause };
+                let mut packets = BufReader::new(packets).take(self.file_bytes());
                 let (log, facts) = self.read_back(&mut packets, &written).map_err(index_error)?;
                 indexer.seal(&log, &facts, &mut out).map_err(index_error)?
             }
@@ -105,6 +112,19 @@ impl SealJob {
         }
         facts.gaps.extend(gaps);
         Ok((log, facts))
+    }
+}
+
+/// A file that is read with a pause before each piece.
+struct Pausing<'a, R> {
+    inner: R,
+    pause: &'a Pause,
+}
+
+impl<R: Read> Read for Pausing<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.pause.take();
+        self.inner.read(buffer)
     }
 }
 

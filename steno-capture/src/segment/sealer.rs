@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use steno_index::Log;
+use steno_index::{Log, Pause};
 
 use super::{Indexer, SealJob};
 use crate::{
@@ -46,10 +46,18 @@ pub(crate) struct Sealing {
     /// The index to write, if any.
     pub(crate) index: Option<IndexFormat>,
     pub(crate) counters: Arc<Counters>,
+    /// Between pieces of a seal.
+    pub(crate) pause: Pause,
     /// Of which packets are accounted for.
     pub(crate) balance: Arc<Balance>,
     /// Told of each segment that is whole: of none without an index, which cannot be searched.
     pub(crate) control: Control,
+}
+
+impl Sealing {
+    fn indexer(&self) -> Option<Indexer> {
+        self.index.map(|format| Indexer::new(format, self.pause.clone()))
+    }
 }
 
 /// The packet thread's end of an index thread.
@@ -80,7 +88,7 @@ impl Sealer {
                 warning!("the nice level of this thread stays as it is: {e}");
             }
             sandbox::keep_to(Role::Index);
-            let indexer = sealing.index.map(Indexer::new);
+            let indexer = sealing.indexer();
             IndexThread::new(received, used, indexer, sealing).run();
         })?;
         Ok(Self { jobs: Some(jobs), waiting: VecDeque::new(), logs, counters, thread: Some(thread) })
@@ -217,7 +225,7 @@ impl IndexThread {
 
     fn publish(&mut self, mut job: SealJob) -> bool {
         self.sealing.balance.begins(job.paths.id());
-        match job.run(self.indexer.as_mut(), &self.sealing.counters.index_pulse) {
+        match job.run(self.indexer.as_mut(), &self.sealing.pause, &self.sealing.counters.index_pulse) {
             Ok(summary) => {
                 self.sealing.counters.segments.add(1);
                 if let Some(summary) = &summary {
@@ -336,10 +344,11 @@ mod tests {
             nice_level: 0,
             index: Some(IndexFormat::Native),
             counters: Arc::new(Counters::default()),
+            pause: Pause::default(),
             balance: Arc::new(Balance::before(SegmentId(1))),
             control: Control::default(),
         };
-        let mut thread = IndexThread::new(received, used, sealing.index.map(Indexer::new), sealing);
+        let mut thread = IndexThread::new(received, used, sealing.indexer(), sealing);
         let [jobs, mut more] = [3, 1].map(|count| (0..count).map(|_| job(&place, Log::new())).collect::<Vec<_>>());
         std::fs::remove_dir(&place.index_dir).unwrap();
         let mut order: VecDeque<SegmentId> = VecDeque::new();

@@ -15,7 +15,7 @@ use steno_core::{
     block::{Block, BlockWriter},
     testkit::{block_of, recipe},
 };
-use steno_index::{Attribute, Cause, Drops, Facts, Index, Version2Index, verify_segment};
+use steno_index::{Attribute, Cause, Drops, Facts, Index, Pause, Version2Index, verify_segment};
 
 use super::{writer::PATIENCE, *};
 use crate::{
@@ -107,6 +107,16 @@ impl LossSource for Arc<TestLosses> {
     }
 }
 
+/// A pause that does not wait, and how often it was taken.
+fn counted_pause() -> (Pause, Arc<AtomicU64>) {
+    let taken = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&taken);
+    let pause = Pause::new(move || {
+        let _ = counted.fetch_add(1, Ordering::Relaxed);
+    });
+    (pause, taken)
+}
+
 /// A writer with everything around it.
 struct Bench {
     dir: tempfile::TempDir,
@@ -116,6 +126,8 @@ struct Bench {
     losses: Arc<TestLosses>,
     writer: Option<SegmentWriter>,
     blocks: u64,
+    /// Pauses of the index thread.
+    pauses: Arc<AtomicU64>,
 }
 
 impl Bench {
@@ -148,6 +160,7 @@ impl Bench {
         let counters = Arc::new(Counters::default());
         let losses = Arc::new(TestLosses(Mutex::default()));
         let open = OpenSegment::first(&place, &*clock).unwrap();
+        let (pause, pauses) = counted_pause();
         let means = Means {
             sink: Box::new(TestSink { disk: Arc::clone(&disk), ended: VecDeque::new(), waited: false }),
             sealer: Sealer::start(Sealing {
@@ -155,6 +168,7 @@ impl Bench {
                 nice_level: 0,
                 index: options.with_index.then_some(format),
                 counters: Arc::clone(&counters),
+                pause,
                 balance: Arc::new(Balance::before(open.paths.id())),
                 control: Control::default(),
             })
@@ -164,7 +178,7 @@ impl Bench {
             losses: Box::new(Arc::clone(&losses)),
         };
         let writer = Some(SegmentWriter::new(place, options, open, means));
-        Self { dir, clock, disk, counters, losses, writer, blocks: 0 }
+        Self { dir, clock, disk, counters, losses, writer, blocks: 0, pauses }
     }
 
     fn writer(&mut self) -> &mut SegmentWriter {
@@ -632,7 +646,10 @@ fn read_back(format: IndexFormat, facts: impl Fn(&std::path::Path) -> Facts) {
         again.file.file().set_modified(last_written).unwrap();
         let facts_with_log = facts_with_log.clone();
         let job = SealJob { paths: again.paths, file: again.file, blocks: 4, log: None, facts: facts_with_log };
-        let summary = job.run(Some(&mut Indexer::new(format)), &Pulse::default()).unwrap().unwrap();
+        let (pause, reads) = counted_pause();
+        let mut indexer = Indexer::new(format, Pause::default());
+        let summary = job.run(Some(&mut indexer), &pause, &Pulse::default()).unwrap().unwrap();
+        assert!(reads.load(Ordering::Relaxed) >= 4, "a pause for each block that is read");
         assert_eq!(summary.packets, whole, "block {damaged:?} is damaged");
         let index = job.paths.index_file();
         let told = facts(&index).gaps;
@@ -644,6 +661,16 @@ fn read_back(format: IndexFormat, facts: impl Fn(&std::path::Path) -> Facts) {
             let report = verify_segment(&job.paths.packet_file(), &index);
             assert!(report.is_clean() && report.holes == 1, "{report:?}");
         }
+    }
+}
+
+#[test]
+fn an_index_thread_can_give_way_between_blocks() {
+    for format in [IndexFormat::Native, IndexFormat::Leveldb] {
+        let mut bench = Bench::in_format(format, |_| {});
+        (0..4).for_each(|_| bench.take());
+        assert_eq!(bench.finish(), [[1, 2, 3, 4]]);
+        assert!(bench.pauses.load(Ordering::Relaxed) >= 4, "{format:?}");
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) use privileges::{Account, Acting, group_by_name, user_by_name};
 pub(crate) use ring::{FreeBlock, OpenHeader, RingBlock, RingMemory};
 pub(crate) use socket::{FilterInstruction, PacketSocket, RingShape, RingStatistics};
 pub(crate) use uring::{Operation, Uring};
-pub(crate) use xsk::{ChunkShape, HEADROOM_BYTES, Part, XdpQueue, XdpSocket};
+pub(crate) use xsk::{ChunkShape, HEADROOM_BYTES, Part, QueueBacklog, XdpQueue, XdpSocket};
 
 use std::io;
 

@@ -82,10 +82,18 @@ pub(crate) struct Part<'a> {
     pub(crate) goes_on: bool,
 }
 
+/// How much waits in the receive ring of a queue, for others than the thread that takes it.
+#[derive(Debug)]
+pub(crate) struct QueueBacklog {
+    memory: Arc<Mapping>,
+    offsets: libc::xdp_ring_offset,
+    entries: u32,
+}
+
 /// Our side of a ring: the place that we have got to, and the kernel's side.
 #[derive(Debug)]
 struct Ring {
-    memory: Mapping,
+    memory: Arc<Mapping>,
     offsets: libc::xdp_ring_offset,
     entries: u32,
     /// The next entry that we read or write.
@@ -157,6 +165,12 @@ impl XdpQueue {
         &self.socket
     }
 
+    /// How much waits in it.
+    pub(crate) fn backlog(&self) -> QueueBacklog {
+        let Ring { memory, offsets, entries, .. } = &self.receive;
+        QueueBacklog { memory: Arc::clone(memory), offsets: *offsets, entries: *entries }
+    }
+
     /// What comes next, if anything has come.
     pub(crate) fn peek(&mut self) -> Option<Part<'_>> {
         if !self.receive.has_more() {
@@ -216,7 +230,7 @@ impl Ring {
     ) -> io::Result<Self> {
         let entries_at = usize::try_from(offsets.desc).map_err(io::Error::other)?;
         let memory = Mapping::shared(fd.as_fd(), entries_at + entries as usize * entry_bytes, at, 0)?;
-        Ok(Self { memory, offsets, entries, ours: 0, theirs: 0 })
+        Ok(Self { memory: Arc::new(memory), offsets, entries, ours: 0, theirs: 0 })
     }
 
     /// Whether the kernel has written beyond what we have read.
@@ -267,11 +281,31 @@ impl Ring {
     }
 
     fn word(&self, offset: u64) -> Option<&AtomicU32> {
-        let place = self.memory.place(usize::try_from(offset).ok()?, size_of::<u32>())?;
-        // SAFETY: mapped as long as `self`, aligned (the kernel's offsets are of cache lines), and only accessed atomically
-        // on our side.
-        Some(unsafe { AtomicU32::from_ptr(place.as_ptr().cast()) })
+        word(&self.memory, offset)
     }
+}
+
+impl QueueBacklog {
+    /// Of the entries of the receive ring those that were written and not taken.
+    pub(crate) fn waiting(&self) -> u32 {
+        let place = |offset| word(&self.memory, offset).map_or(0, |place| place.load(Ordering::Relaxed));
+        // The consumer first: it does not overtake the producer.
+        let taken = place(self.offsets.consumer);
+        place(self.offsets.producer).wrapping_sub(taken)
+    }
+
+    /// Entries of the ring.
+    pub(crate) fn entries(&self) -> u32 {
+        self.entries
+    }
+}
+
+/// The place of a producer or a consumer, in a ring's memory.
+fn word(memory: &Mapping, offset: u64) -> Option<&AtomicU32> {
+    let place = memory.place(usize::try_from(offset).ok()?, size_of::<u32>())?;
+    // SAFETY: mapped as long as `memory`, aligned (the kernel's offsets are of cache lines), and only accessed atomically on
+    // our side.
+    Some(unsafe { AtomicU32::from_ptr(place.as_ptr().cast()) })
 }
 
 /// Binds the socket to a queue: without copies where driver and card can, with long frames in parts where the kernel can, which
@@ -393,6 +427,8 @@ mod tests {
         };
         map.put(0, queue.socket().as_fd()).unwrap();
         let _attached = program.attach(LO, XdpMode::Generic).unwrap();
+        let backlog = queue.backlog();
+        assert_eq!((backlog.waiting(), backlog.entries()), (0, 64));
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         for _ in 0..3 {
             let _sent = sender.send_to(&[7; 100], "127.0.0.1:9").unwrap();
@@ -413,7 +449,10 @@ mod tests {
             // SAFETY: mapped, and not given back by `publish` yet.
             let left = unsafe { place.cast::<u64>().read_unaligned() };
             assert_eq!(left, 0, "the next frame there may have no stamp");
+            assert_eq!(backlog.waiting(), 3, "until it is told");
         }
+        queue.publish();
+        assert_eq!(backlog.waiting(), 0);
     }
 
     #[test]

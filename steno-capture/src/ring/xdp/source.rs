@@ -22,8 +22,11 @@ use super::{
 };
 use crate::{
     filter::Filter,
-    ring::source::{BlockMemory, DropCounter, PacketSource, Wait, Waited},
-    sys::{FreeBlock, PacketSocket, Part, RingMemory, RingStatistics, XdpQueue, XdpSocket},
+    ring::{
+        Backlog,
+        source::{BlockMemory, DropCounter, PacketSource, Wait, Waited},
+    },
+    sys::{FreeBlock, PacketSocket, Part, QueueBacklog, RingMemory, RingStatistics, XdpQueue, XdpSocket},
 };
 
 /// Frames after which the kernel is told how far we have got.
@@ -255,8 +258,23 @@ impl PacketSource for XdpSource {
         self.interface
     }
 
+    fn backlog(&self) -> Arc<dyn Backlog> {
+        Arc::new(QueueBacklogs(self.queues.iter().map(XdpQueue::backlog).collect()))
+    }
+
     fn drops(&self) -> Arc<dyn DropCounter> {
         Arc::clone(&self.losses) as Arc<dyn DropCounter>
+    }
+}
+
+/// Of all queues of a thread.
+#[derive(Debug)]
+struct QueueBacklogs(Vec<QueueBacklog>);
+
+impl Backlog for QueueBacklogs {
+    /// By half a ring: no more comes while a thread rests, of half the frames that a rest is measured by ([`FRAMES_PER_SECOND`]).
+    fn is_behind(&self) -> bool {
+        self.0.iter().any(|queue| queue.waiting() > queue.entries() / 2)
     }
 }
 
