@@ -24,6 +24,7 @@ use crate::{
     counters::Counters,
     io::{BlockSink, BlockWrite, Ended, SyncSink},
     ledger::Balance,
+    ring::Stop,
     run::clock::{ClockWatch, Reading},
     sys::{AlignedBuffer, BlockMemory},
     watchdog::Pulse,
@@ -672,6 +673,32 @@ fn an_index_thread_can_give_way_between_blocks() {
         assert_eq!(bench.finish(), [[1, 2, 3, 4]]);
         assert!(bench.pauses.load(Ordering::Relaxed) >= 4, "{format:?}");
     }
+}
+
+#[test]
+fn a_recovery_can_give_way_between_blocks() {
+    let mut bench = Bench::new();
+    (0..4).for_each(|_| bench.take());
+    let _ = bench.finish();
+    let id = bench.published()[0];
+    let [packets_dir, index_dir] = ["PKT0", "IDX0"].map(|dir| bench.dir.path().join(dir));
+    let index = index_dir.join(id.to_string());
+    fs::remove_file(&index).unwrap();
+    let (pause, pauses) = counted_pause();
+    let facts = Facts { block_bytes: BLOCK, ..Facts::default() };
+    let recovery = Recovery::start(RecoveryPlan {
+        threads: vec![(Place { packets_dir, index_dir }, facts)],
+        index: Some(IndexFormat::Native),
+        pause,
+        stop: Arc::new(Stop::new().unwrap()),
+        control: Control::default(),
+        first: vec![SegmentId(u64::MAX)],
+        recovered: None,
+    });
+    recovery.unwrap().finish();
+    assert_eq!((index.exists(), bench.index(id).packets()), (true, 8));
+    let pauses = pauses.load(Ordering::Relaxed);
+    assert!(pauses >= 8, "{pauses} pauses while four blocks are read, and while they are indexed");
 }
 
 #[test]
