@@ -51,8 +51,7 @@ impl SealJob {
     }
 
     /// Gives the packet file its length, writes the index beside it unless there is to be none, and publishes what is
-    /// there. May be tried again. `pause` is taken where packets are read
-    /// back; `pulse` shows each call that could get stuck.
+    /// there. May be tried again. `pause` is taken where packets are read back; `pulse` shows each call that could get stuck.
     pub(crate) fn run(
         &self,
         indexer: Option<&mut Indexer>,

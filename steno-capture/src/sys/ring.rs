@@ -102,10 +102,13 @@ impl RingMemory {
         Some(RingBlock { memory: Arc::clone(self), number })
     }
 
-    /// Whether the kernel has handed block `number` over, and nobody has taken it.
+    /// Whether the kernel has handed block `number` over, and nobody has taken it. Never of memory of our own.
     pub(crate) fn is_ready(&self, number: u32) -> bool {
         let is_free = self.taken.get(number as usize).is_some_and(|taken| !taken.load(Ordering::Relaxed));
-        is_free && self.word(number, STATUS_OFFSET).is_some_and(|w| w.load(Ordering::Relaxed) & TP_STATUS_USER != 0)
+        // Blocks of our own are not written atomically, by whoever takes one meanwhile.
+        !self.is_own
+            && is_free
+            && self.word(number, STATUS_OFFSET).is_some_and(|w| w.load(Ordering::Relaxed) & TP_STATUS_USER != 0)
     }
 
     /// A block that nobody has, of memory of our own: the first one, so that no more memory is in use than has to be.

@@ -272,7 +272,7 @@ impl PacketSource for XdpSource {
 struct QueueBacklogs(Vec<QueueBacklog>);
 
 impl Backlog for QueueBacklogs {
-    /// By half a ring: no more comes while a thread rests, of half the frames that a rest is measured by ([`FRAMES_PER_SECOND`]).
+    /// By half a ring, which is what a link of half of [`FRAMES_PER_SECOND`] brings while a thread rests.
     fn is_behind(&self) -> bool {
         self.0.iter().any(|queue| queue.waiting() > queue.entries() / 2)
     }
