@@ -109,7 +109,7 @@ pub(super) fn start(flags: &Flags, control: Control) -> Result<Started, CaptureE
     steno_core::give_back_memory();
     console::print_apart();
     let signals = signals.obey(Arc::clone(&stop), control.clone())?;
-    let pause = give_way(sources.iter().map(|source| source.backlog()).collect());
+    let pause = give_way(sources.iter().map(|source| source.backlog()).collect(), Arc::clone(&stop));
     let parts = Parts { flags, filter, cpus, kind, clock, stop: Arc::clone(&stop), control: control.clone(), pause };
     let first: Vec<_> = files.iter().map(|file| file.paths.id()).collect();
     let threads = parts.threads(sources.into_iter().zip(urings), places.clone(), files, earlier)?;

@@ -6,7 +6,7 @@ use std::{sync::Arc, thread, time::Duration};
 
 use steno_index::Pause;
 
-use crate::ring::Backlog;
+use crate::ring::{Backlog, Stop};
 
 /// How long it is waited between two pieces of a seal at the most, and how often it is looked meanwhile. A seal gets on
 /// nevertheless, by some hundred thousand packets a second: a ring is also full where it is the disk that is behind.
@@ -19,11 +19,12 @@ const WAITS: [Duration; 6] = [
     Duration::from_millis(8),
 ];
 
-/// Waits as long as one of these threads is behind.
-pub(crate) fn give_way(to: Vec<Arc<dyn Backlog>>) -> Pause {
+/// Waits as long as one of these threads is behind, until all are to stop: then a ring may go on being filled (that of a socket
+/// whose filter is locked) and nobody takes what is in it.
+pub(crate) fn give_way(to: Vec<Arc<dyn Backlog>>, stop: Arc<Stop>) -> Pause {
     Pause::new(move || {
         for wait in WAITS {
-            if !to.iter().any(|backlog| backlog.is_behind()) {
+            if stop.is_asked() || !to.iter().any(|backlog| backlog.is_behind()) {
                 return;
             }
             thread::sleep(wait);
@@ -54,10 +55,20 @@ mod tests {
     fn it_is_waited_as_long_as_one_is_behind_and_not_for_ever() {
         for (looks, looked) in [(0, 1), (1, 2), (4, 5), (usize::MAX, WAITS.len())] {
             let (other, behind) = (Arc::new(Behind::default()), Arc::new(Behind { looks, ..Behind::default() }));
-            give_way(vec![Arc::clone(&other) as Arc<dyn Backlog>, Arc::clone(&behind) as Arc<dyn Backlog>]).take();
+            let to = vec![Arc::clone(&other) as Arc<dyn Backlog>, Arc::clone(&behind) as Arc<dyn Backlog>];
+            give_way(to, Arc::new(Stop::new().unwrap())).take();
             assert_eq!(behind.looked.load(Ordering::Relaxed), looked, "behind for {looks} looks");
             assert_eq!(other.looked.load(Ordering::Relaxed), looked);
         }
-        give_way(Vec::new()).take();
+    }
+
+    #[test]
+    fn nobody_waits_for_a_ring_after_a_stop() {
+        let (behind, stop) =
+            (Arc::new(Behind { looks: usize::MAX, ..Behind::default() }), Arc::new(Stop::new().unwrap()));
+        let pause = give_way(vec![Arc::clone(&behind) as Arc<dyn Backlog>], Arc::clone(&stop));
+        stop.ask();
+        pause.take();
+        assert_eq!(behind.looked.load(Ordering::Relaxed), 0);
     }
 }
