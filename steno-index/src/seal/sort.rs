@@ -65,7 +65,7 @@ mod tests {
     fn many_pairs_are_sorted_as_few_are() {
         for spread in [1, 7, 1 << 12, 1 << 23, u64::from(u32::MAX)] {
             let item = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % spread;
-            let mut pairs: Vec<u64> = (0..3 * FEW as u64).map(|i| item(i) << 32 | (i / 2)).collect();
+            let mut pairs: Vec<u64> = (0..3 * PIECE as u64).map(|i| item(i) << 32 | (i / 2)).collect();
             let mut expected = pairs.clone();
             expected.sort();
             sort_by_item(&mut pairs, &mut vec![9; 5], &Pause::default());

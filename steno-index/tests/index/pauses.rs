@@ -8,12 +8,28 @@ use std::{
     },
 };
 
-use steno_index::{Facts, IndexError, Log, Pause, Sealer, Summary, Version2Sealer};
+use steno_index::{ConvNo, Direction, Facts, Index, IndexError, Log, Pause, Sealer, Summary, Version2Sealer};
 
 use super::flows::log_of;
 
 /// Seals in one format, with a pause of the caller's.
 type Seal = fn(Pause, &Log, &mut dyn Write) -> Result<Summary, IndexError>;
+
+/// Packets are counted on from one piece to the next.
+#[test]
+fn every_packet_of_many_pieces_is_in_one_list() {
+    let (packets, mut file, mut listed) = (30_000, Vec::new(), Vec::new());
+    let _ = Sealer::new().seal(&log_of(packets, 50), &Facts::default(), &mut file).unwrap();
+    let index = Index::from_bytes(file).unwrap();
+    let mut cursor = index.cursor();
+    for no in (0..index.conversations()).map(ConvNo) {
+        for direction in [Direction::Forward, Direction::Reverse] {
+            cursor.packets(no, direction, &mut listed).unwrap();
+        }
+    }
+    listed.sort_unstable();
+    assert!(listed.iter().map(|packet| packet.0).eq(0..packets));
+}
 
 #[test]
 fn a_seal_takes_a_pause_between_pieces_and_writes_the_same() {
