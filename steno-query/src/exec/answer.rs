@@ -24,6 +24,8 @@ use crate::{
 const CHUNK_BYTES: usize = 256 << 10;
 /// A chunk is full when no more than this is left. The packet that comes to that is still in it, and hardly any is longer.
 const LAST_BYTES: usize = 16 << 10;
+/// A chunk of so many bytes ends where a block does.
+const LEAST_BYTES: usize = 64 << 10;
 
 /// The answer to a query: exactly the packets that match, by arrival time, ties in ring order.
 ///
@@ -162,7 +164,7 @@ impl Answer {
     }
 
     /// Fills `chunk`, whose memory is used again, with the next bytes of a capture file of [`Options::format`]: nearly 256 KiB,
-    /// more only where a packet is longer than 16 KiB, fewer at the end. The chunks one after the other are the file; that of an answer
+    /// more only where a packet is longer than 16 KiB, fewer at the end, and down to 64 KiB where a block of packets ends. The chunks one after the other are the file; that of an answer
     /// without packets is an empty capture file. `false`, and an empty chunk, when all has been given out; where the answer follows,
     /// all that there is by now.
     pub fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> bool {
@@ -175,7 +177,7 @@ impl Answer {
             self.output.stage = Stage::Packets;
             self.output.writer.start(chunk);
         }
-        while chunk.len() < CHUNK_BYTES - LAST_BYTES && self.output.stage == Stage::Packets {
+        while self.output.stage == Stage::Packets && !self.is_full(chunk.len()) {
             if !self.step() {
                 if self.ended.is_none() {
                     // More may come.
@@ -197,6 +199,19 @@ impl Answer {
         }
         self.output.bytes += chunk.len() as u64;
         !chunk.is_empty()
+    }
+
+    /// Whether a chunk of so many bytes is to have no more.
+    #[inline]
+    fn is_full(&self, chunk_bytes: usize) -> bool {
+        chunk_bytes >= CHUNK_BYTES - LAST_BYTES || chunk_bytes >= LEAST_BYTES && self.is_between_blocks()
+    }
+
+    /// Whether all is given out of the block of packets that was read last. Here an answer that several threads take in turn is best
+    /// handed on: the next of them reads the next block, and none takes over the memory of a block from another.
+    #[inline]
+    pub fn is_between_blocks(&self) -> bool {
+        self.merge.is_between_blocks()
     }
 
     /// The receipt: final once the answer has come to its end, and marked as unfinished before.

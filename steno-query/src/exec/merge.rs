@@ -23,8 +23,9 @@ use super::{
     damage::Damage,
     hits::Hits,
     key::{Key, Source},
-    loaded::{Entry, Loaded},
+    loaded::Entry,
     opened::{Due, Opened},
+    slots::Slots,
 };
 use crate::{
     TimeSet,
@@ -57,14 +58,9 @@ pub(super) struct Merge {
     opened: BTreeMap<u32, Opened>,
     /// Those of them whose packet file is open.
     with_file: Vec<u32>,
-    slots: Vec<Slot>,
-    /// Slots that hold nothing.
-    free: Vec<usize>,
-    /// Bytes that all slots have, and that the look-ups of what is opened hold.
-    held_bytes: u64,
+    slots: Slots,
+    /// Bytes that the look-ups of what is opened hold.
     hits_bytes: u64,
-    /// Memory of a block of which only a part was kept.
-    spare: Vec<u8>,
     at_once: AtOnce,
     /// The slot whose packets come next, and the packet delivered last.
     current: Option<usize>,
@@ -126,16 +122,6 @@ enum Unusable {
     Interrupted(Truncation),
 }
 
-/// Memory for a block.
-#[derive(Debug, Default)]
-struct Slot {
-    /// The segment and the block that are in it.
-    holds: Option<(u32, u32)>,
-    loaded: Loaded,
-    /// What is counted of it in [`Merge::held_bytes`].
-    counted_bytes: u64,
-}
-
 impl Merge {
     /// Of `selected`, whose order is that of ties. Indexes stay open within `room`; blocks take about so much memory, and are
     /// read whole wherever that lets them be held against a checksum if so wanted.
@@ -168,11 +154,8 @@ impl Merge {
             waiting,
             opened: BTreeMap::new(),
             with_file: Vec::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            held_bytes: 0,
+            slots: Slots::default(),
             hits_bytes: 0,
-            spare: Vec::new(),
             at_once: AtOnce::new(),
             current: None,
             delivered: None,
@@ -216,6 +199,12 @@ impl Merge {
         let entry = self.delivered?;
         let (segment, _) = slot.holds?;
         Some((slot.loaded.packet(&entry)?, segment, entry.packet))
+    }
+
+    /// Whether all is delivered of the block that the packet of [`Self::packet`] is in.
+    #[inline]
+    pub(super) fn is_between_blocks(&self) -> bool {
+        self.current.and_then(|at| self.slots.get(at)).is_none_or(|slot| slot.loaded.peek().is_none())
     }
 
     /// The segment with this place.
@@ -304,13 +293,7 @@ impl Merge {
     /// The current block is delivered.
     fn finish_block(&mut self) {
         let Some(at) = self.current.take() else { return };
-        let Some(slot) = self.slots.get_mut(at) else { return };
-        let held = slot.holds.take();
-        if !slot.loaded.is_reusable() {
-            slot.loaded = Loaded::default();
-        }
-        self.free.push(at);
-        self.recount(at);
+        let held = self.slots.release(at);
         let Some((segment, _)) = held else { return };
         let Some(opened) = self.opened.get_mut(&segment) else { return };
         opened.blocks_left = opened.blocks_left.saturating_sub(1);
@@ -325,14 +308,6 @@ impl Merge {
             self.with_file.retain(|with_file| *with_file != segment);
             self.hits_bytes = self.hits_bytes.saturating_sub(opened.memory_bytes());
         }
-    }
-
-    /// Counts what a slot has now.
-    fn recount(&mut self, at: usize) {
-        let Some(slot) = self.slots.get_mut(at) else { return };
-        let now = slot.loaded.memory_bytes();
-        self.held_bytes = self.held_bytes.saturating_sub(slot.counted_bytes).saturating_add(now);
-        slot.counted_bytes = now;
     }
 
     /// Looks up the segment of `key`, and with it those that come next as long as no block does, the more of them the longer that
@@ -407,74 +382,38 @@ impl Merge {
             Ok(needed) => needed,
             Err(fault) => return self.give_up(key.segment, &fault),
         };
-        let at = self.slot_for(needed);
         if !self.opened.get(&key.segment).is_some_and(Opened::has_file) {
             self.close_files_before(key.segment);
         }
-        let loaded = self.load_into(at, key.segment, block, from);
-        self.recount(at);
-        if let Err(fault) = loaded {
-            self.free.push(at);
-            return self.give_up(key.segment, &fault);
+        match self.load_into_slot(needed, key.segment, block, from) {
+            Ok(at) => self.current = Some(at),
+            Err(fault) => self.give_up(key.segment, &fault),
         }
-        self.current = Some(at);
     }
 
-    /// Reads a block into a slot.
-    fn load_into(&mut self, at: usize, segment: u32, block: u32, from: (TimestampNs, u32)) -> Result<(), Fault> {
-        let planned = self.segments.get_mut(segment as usize);
-        let (Some(planned), Some(slot), Some(opened)) =
-            (planned, self.slots.get_mut(at), self.opened.get_mut(&segment))
+    /// Reads a block that needs so many bytes into a slot.
+    fn load_into_slot(
+        &mut self,
+        needed: u64,
+        segment: u32,
+        block: u32,
+        from: (TimestampNs, u32),
+    ) -> Result<usize, Fault> {
+        let (Some(planned), Some(opened)) = (self.segments.get_mut(segment as usize), self.opened.get_mut(&segment))
         else {
             return Err(Fault::Vanished);
         };
-        slot.loaded.use_memory(&mut self.spare);
         let how = (self.matcher.expr(), self.always_whole, self.cached_bytes == 0);
-        let mut damaged = |damage| planned.note_packets(&damage);
-        opened.load(block, from, how, &mut slot.loaded, &mut damaged)?;
-        self.cached_bytes = self.cached_bytes.saturating_sub(slot.loaded.bytes().len() as u64);
-        if let Some(rest) = slot.loaded.compact() {
-            self.spare = rest;
-        }
+        let at = self.slots.take(needed, self.memory_bytes.saturating_sub(self.hits_bytes));
+        let mut read_bytes = 0;
+        self.slots.fill(at, (segment, block), |loaded| {
+            opened.load(block, from, how, loaded, &mut |damage| planned.note_packets(&damage))?;
+            read_bytes = loaded.bytes().len() as u64;
+            Ok(())
+        })?;
+        self.cached_bytes = self.cached_bytes.saturating_sub(read_bytes);
         planned.state = State::Read;
-        slot.holds = Some((segment, block));
-        Ok(())
-    }
-
-    /// A free slot for a block that needs so many bytes, within the memory allowed as far as can be.
-    fn slot_for(&mut self, needed: u64) -> usize {
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            self.slots.len() - 1
-        });
-        let own = self.slots.get(at).map_or(0, |slot| slot.counted_bytes);
-        let needed = needed.saturating_sub(own);
-        while self.held_bytes.saturating_add(self.hits_bytes).saturating_add(needed) > self.memory_bytes
-            && self.drop_one(at)
-        {}
-        at
-    }
-
-    /// Gives back the memory of a slot other than `keep`: a free one, else the one whose next packet is latest. `false`
-    /// where there is none.
-    fn drop_one(&mut self, keep: usize) -> bool {
-        let others = self.slots.iter().enumerate().filter(|(at, slot)| *at != keep && slot.loaded.memory_bytes() > 0);
-        let next = |slot: &Slot| {
-            let (segment, _) = slot.holds?;
-            let entry = slot.loaded.peek()?;
-            Some(Key { time: entry.time, segment, packet: entry.packet })
-        };
-        // A free slot has no next packet, and goes first.
-        let victim = others.max_by_key(|(_, slot)| (slot.holds.is_none(), next(slot))).map(|(at, _)| at);
-        let Some(at) = victim else { return false };
-        if let Some(slot) = self.slots.get_mut(at) {
-            slot.loaded = Loaded::default();
-            if slot.holds.take().is_some() {
-                self.free.push(at);
-            }
-        }
-        self.recount(at);
-        true
+        Ok(at)
     }
 
     /// Keeps the number of open packet files bounded: that of `segment` is about to be one more.

@@ -178,6 +178,23 @@ fn chunks_make_up_the_file_and_are_of_bounded_size() {
 }
 
 #[test]
+fn a_chunk_ends_where_a_block_does_unless_that_makes_it_small() {
+    for (block_bytes, packets, ends) in [(1 << 20, 4000, 5), (32 << 10, 1000, 12)] {
+        let mut store = TestStore::new();
+        store.add(0, 1, &tcp(100, packets, 1000), &Shape { block_bytes, ..Shape::default() });
+        let mut answer = store.open().answer(&query("tcp"), Options::default());
+        let (mut chunk, mut between, mut sizes) = (Vec::new(), 0, Vec::new());
+        while answer.next_chunk(&mut chunk) {
+            between += u32::from(answer.is_between_blocks());
+            sizes.push(chunk.len());
+        }
+        assert_eq!(between, ends, "chunks of {sizes:?} bytes");
+        let last = sizes.pop();
+        assert!(sizes.iter().all(|size| (64 << 10..=256 << 10).contains(size)), "{sizes:?}, {last:?}");
+    }
+}
+
+#[test]
 fn an_answer_without_packets_is_an_empty_capture_file() {
     let mut store = TestStore::new();
     store.add(0, 1, &tcp(100, 10, 100), &Shape::default());
