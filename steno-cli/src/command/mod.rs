@@ -23,6 +23,8 @@ mod source;
 mod status;
 mod stdout;
 mod stenoread;
+mod to_file;
+mod turns;
 mod verify;
 
 pub use error::CommandError;

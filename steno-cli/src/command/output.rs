@@ -49,6 +49,12 @@ impl Output {
         Ok(Self::File { file, path: path.to_owned(), existed, whole_bytes: 0 })
     }
 
+    /// Whether it is a file on a disk, which takes what is written when it is written; not so a pipe, a device or a terminal.
+    pub(super) fn is_regular_file(&self) -> bool {
+        let (Self::Stdout(file) | Self::File { file, .. }) = self;
+        file.metadata().is_ok_and(|metadata| metadata.is_file())
+    }
+
     /// Writes chunks of whole records. Where a file does not take them all, it is cut behind the last chunk that it took, so that it
     /// stays a capture that can be read; one that got none is removed, unless it was there before.
     pub(super) fn write(&mut self, chunks: &[impl AsRef<[u8]>]) -> Result<Reader, CommandError> {

@@ -20,11 +20,12 @@ use steno_query::{Answer, Options, Receipt, Store, Truncation, parse};
 
 use super::{
     CommandError,
-    deliver::{Answering, Printed, Tcpdump, follow_to_file, to_file, to_lines},
+    deliver::{Answering, Printed, Tcpdump, to_lines},
     milliseconds,
     output::Reader,
     progress::Progress,
     source::{Source, source},
+    to_file::{follow_to_file, found_to_file, received_to_file},
 };
 use crate::{
     args::ReadArgs,
@@ -71,10 +72,10 @@ fn read_store(args: &ReadArgs, dir: &Path, interrupted: &Arc<AtomicBool>) -> Res
     }
 }
 
-/// The digest is made where the chunks are written, which takes less time than to find them.
+/// The digest is made apart from what finds the chunks, while others are found.
 fn stored_to_file(answer: Answer, path: &Path) -> (Result<Reader, CommandError>, Receipt) {
     let (mut stored, mut digest) = (Stored { answer }, blake3::Hasher::new());
-    let delivered = to_file(&mut stored, path, Some(&mut digest));
+    let delivered = found_to_file(&mut stored, path, &mut digest);
     let mut receipt = stored.answer.receipt();
     receipt.blake3 = Some(digest.finalize().to_hex().to_string());
     (delivered, receipt)
@@ -134,7 +135,7 @@ pub(super) fn verdict(ending: &Ending) -> Exit {
 
 fn deliver(answer: &mut impl Answering, args: &ReadArgs) -> Result<Reader, CommandError> {
     if let Some(path) = &args.write {
-        return if args.follow { follow_to_file(answer, path) } else { to_file(answer, path, None) };
+        return if args.follow { follow_to_file(answer, path) } else { received_to_file(answer, path) };
     }
     let tcpdump = Tcpdump {
         program: OsStr::new("tcpdump"),
@@ -159,15 +160,15 @@ struct Stored {
 }
 
 impl Answering for Stored {
-    fn next_chunk(&mut self) -> Result<Option<Bytes>, CommandError> {
-        Ok(chunk_of(&mut self.answer))
-    }
-}
+    type Chunk = Vec<u8>;
 
-/// The next records, in memory of their own.
-fn chunk_of(answer: &mut Answer) -> Option<Bytes> {
-    let mut chunk = Vec::new();
-    answer.next_chunk(&mut chunk).then(|| chunk.into())
+    fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, CommandError> {
+        Ok(self.answer.next_chunk(chunk))
+    }
+
+    fn is_between_blocks(&self) -> bool {
+        self.answer.is_between_blocks()
+    }
 }
 
 /// How often a store is looked into for what was added.
@@ -180,13 +181,15 @@ struct Following<'a> {
 }
 
 impl Answering for Following<'_> {
-    fn next_chunk(&mut self) -> Result<Option<Bytes>, CommandError> {
+    type Chunk = Vec<u8>;
+
+    fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, CommandError> {
         loop {
-            if let Some(chunk) = chunk_of(&mut self.answer) {
-                return Ok(Some(chunk));
+            if self.answer.next_chunk(chunk) {
+                return Ok(true);
             }
             if self.answer.has_ended() {
-                return Ok(None);
+                return Ok(false);
             }
             thread::sleep(LOOK_EVERY);
             self.store.refresh()?;
@@ -214,18 +217,23 @@ impl<'s> Remote<'s> {
 }
 
 impl Answering for Remote<'_> {
-    fn next_chunk(&mut self) -> Result<Option<Bytes>, CommandError> {
+    type Chunk = Bytes;
+
+    fn next_chunk(&mut self, chunk: &mut Bytes) -> Result<bool, CommandError> {
         loop {
             let next = self.packets.next().inspect_err(|_| self.progress.clear())?;
             if let SoFar::Packets { packets, bytes } = self.packets.so_far() {
                 self.progress.packets(packets, bytes);
             }
             match next {
-                Next::Records(records) if !records.is_empty() => return Ok(Some(records)),
+                Next::Records(records) if !records.is_empty() => {
+                    *chunk = records;
+                    return Ok(true);
+                }
                 Next::Records(_) | Next::Progress => {}
                 Next::End => {
                     self.progress.clear();
-                    return Ok(None);
+                    return Ok(false);
                 }
             }
         }

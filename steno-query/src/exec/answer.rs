@@ -164,9 +164,9 @@ impl Answer {
     }
 
     /// Fills `chunk`, whose memory is used again, with the next bytes of a capture file of [`Options::format`]: nearly 256 KiB,
-    /// more only where a packet is longer than 16 KiB, fewer at the end, and down to 64 KiB where a block of packets ends. The chunks one after the other are the file; that of an answer
-    /// without packets is an empty capture file. `false`, and an empty chunk, when all has been given out; where the answer follows,
-    /// all that there is by now.
+    /// more only where a packet is longer than 16 KiB, fewer at the end, and down to 64 KiB where a block of packets ends. The chunks
+    /// one after the other are the file; that of an answer without packets is an empty capture file. `false`, and an empty chunk,
+    /// when all has been given out; where the answer follows, all that there is by now.
     pub fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> bool {
         chunk.clear();
         chunk.append(&mut self.output.ahead);
