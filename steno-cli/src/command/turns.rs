@@ -88,10 +88,7 @@ impl<A: Answering> Stations<'_, A> {
             }
             let Ok(mut written) = self.written.lock() else { return };
             drop(digest);
-            if matches!(written.ended, Ok(Reader::There)) {
-                written.ended = written.output.write(chunks);
-            }
-            if !matches!(written.ended, Ok(Reader::There)) {
+            if !written.write(chunks) {
                 return;
             }
         }
@@ -116,9 +113,31 @@ impl<A: Answering> Found<'_, A> {
     }
 }
 
+impl Written {
+    /// Writes these; nothing once writing has come to its end, as what was found behind a gap must not follow it. `false` then.
+    fn write(&mut self, chunks: &[impl AsRef<[u8]>]) -> bool {
+        if matches!(self.ended, Ok(Reader::There)) {
+            self.ended = self.output.write(chunks);
+        }
+        matches!(self.ended, Ok(Reader::There))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::to_file::Fake, *};
+
+    #[test]
+    fn nothing_is_written_behind_what_could_not_be() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let output = Output::open(file.path()).unwrap();
+        let mut written = Written { output, ended: Ok(Reader::There) };
+        assert!(written.write(&[[1; 10]]));
+        written.ended = Err(CommandError::Program("full".to_owned()));
+        assert!(!written.write(&[[2; 10]]));
+        assert_eq!(written.ended.unwrap_err().to_string(), "full");
+        assert_eq!(std::fs::read(file.path()).unwrap(), [1; 10]);
+    }
 
     #[test]
     fn what_is_found_slowly_waits_for_no_other() {
