@@ -13,8 +13,8 @@ use steno_core::{packet::Frame, pcap::Format};
 use super::{CommandError, output::Reader};
 use crate::{print::packet_line, sensor::pcap_packets};
 
-/// An answer that is being read, by whichever thread has its turn.
-pub(super) trait Answering: Send {
+/// An answer that is being read.
+pub(super) trait Answering {
     /// Whole records of a capture file, and their memory.
     type Chunk: AsRef<[u8]> + Default + Send;
 

@@ -24,7 +24,7 @@ const TOGETHER: usize = 8;
 ///
 /// They take turns where the output is a file, which never has them wait. Before a pipe, whose reader does, one of them writes
 /// and the other gets ahead of it: writer and reader then stay on one processor, which takes half as long.
-pub(super) fn found_to_file<A: Answering>(
+pub(super) fn found_to_file<A: Answering + Send>(
     answer: &mut A,
     path: &Path,
     digest: &mut blake3::Hasher,

@@ -25,7 +25,7 @@ const TURN: Duration = Duration::from_millis(10);
 /// One thread finds chunks while the other puts its own into the digest or writes them. Each works in memory of
 /// its own, from the block that is read to the file that is written: to take over what another processor has just written, or to
 /// write where it has just read, takes several times as long as the copying itself where the two are far apart.
-pub(super) fn in_turns<A: Answering>(
+pub(super) fn in_turns<A: Answering + Send>(
     answer: &mut A,
     output: Output,
     digest: &mut blake3::Hasher,

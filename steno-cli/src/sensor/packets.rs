@@ -25,7 +25,7 @@ pub enum SoFar {
 
 /// An answer in packets. Its bytes are those of a capture file, whole records at a time.
 pub(crate) struct Packets<'s> {
-    answer: Box<dyn Incoming<QueryResponse> + Send + 's>,
+    answer: Box<dyn Incoming<QueryResponse> + 's>,
     records: Records,
     digest: blake3::Hasher,
     bytes: u64,
@@ -52,7 +52,7 @@ pub(crate) enum Next {
 }
 
 impl<'s> Packets<'s> {
-    pub(super) fn new(answer: Box<dyn Incoming<QueryResponse> + Send + 's>, format: Format) -> Self {
+    pub(super) fn new(answer: Box<dyn Incoming<QueryResponse> + 's>, format: Format) -> Self {
         let (records, digest) = (Records::new(format), blake3::Hasher::new());
         Self { answer, records, digest, bytes: 0, ending: None }
     }
