@@ -13,6 +13,7 @@ use crate::{
 
 /// More records than the packets of any block have.
 const BLOCK_RECORDS_MOST: u64 = 256 << 20;
+
 /// Parts that are to be one, which is made without their reader ([`SharedLogReader::due`](super::SharedLogReader::due)).
 #[derive(Debug)]
 #[must_use = "the reader has no other made until it is told of this one"]

@@ -17,6 +17,7 @@ const PART_PACKETS: u32 = 1 << 20;
 const SMALL_PACKETS: u32 = 16 << 10;
 /// With more parts, somebody waits for larger ones, too: each is looked into by itself.
 pub(super) const MOST_PARTS: usize = 64;
+
 /// The reading end: what a shared log says, as indexes of parts of the packet file. Each record is read, checked and indexed when
 /// it is new; small parts are made into larger ones, so that there are few: the smallest at once, the others as a [`Merge`], which
 /// nobody has to wait for.
